@@ -1,0 +1,50 @@
+"""A dataclass decorator that starts fast and needs nothing.
+
+`dataclasses` from the standard library imports inspect, ast, dis and tokenize: that alone takes longer than a dump of a
+small director, in a program that is started anew for each dump; and minimal Pythons (Debian's python3.11-minimal) do
+not have it. What the model needs of it is little: slots, an __init__, a __repr__, equality by value. This makes just
+those, and a class made here is a real dataclass to whoever asks: `dataclasses.fields`, `asdict`, `replace` and
+`is_dataclass` work on it, and type checkers see the standard decorator.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class _Fields:
+    """`__dataclass_fields__`, made by the standard library when somebody first asks for it."""
+
+    def __get__(self, instance: object, owner: type) -> "Any":
+        import dataclasses
+
+        twin: Any = dataclasses.make_dataclass(owner.__name__, owner.__annotations__.items())
+        for name in ("__dataclass_params__", "__dataclass_fields__"):
+            setattr(owner, name, getattr(twin, name))
+        return twin.__dataclass_fields__
+
+
+def _dataclass(cls: type) -> type:
+    names = tuple(cls.__annotations__)
+    mine, theirs = (f"({' '.join(f'{side}.{name},' for name in names)})" for side in ("self", "other"))
+    source = f"""
+def __init__(self, {", ".join(names)}):
+    {"; ".join(f"self.{name} = {name}" for name in names)}
+def __eq__(self, other):
+    return {mine} == {theirs} if other.__class__ is self.__class__ else NotImplemented
+def __repr__(self):
+    return f"{cls.__qualname__}({", ".join(f"{name}={{self.{name}!r}}" for name in names)})"
+"""
+    methods: dict[str, Any] = {}
+    exec(source, {}, methods)  # as dataclasses itself does: the names come from the class statement, not from outside
+    members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    members.update(methods, __slots__=names, __match_args__=names, __hash__=None, __dataclass_fields__=_Fields())
+    return type(cls.__name__, cls.__bases__, members)
+
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    dataclass = _dataclass
+
+__all__ = ["dataclass"]

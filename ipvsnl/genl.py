@@ -1,0 +1,187 @@
+"""Generic netlink: messages, requests, dumps and the families that a kernel has.
+
+A datagram holds messages; a message is a struct nlmsghdr (include/uapi/linux/netlink.h) and, in generic netlink, a
+struct genlmsghdr (include/uapi/linux/genetlink.h) and attributes. The kernel answers a request with one message, and a
+dump with many, ended by NLMSG_DONE; NLMSG_ERROR may come instead of either, at any time.
+
+This file knows no family but nlctrl, which lists all the others, and does no I/O: a `Connection` speaks through a
+`transport` (transport.py for a socket, capture.py for a file), so a test or a capture can stand in for the kernel.
+"""
+
+from struct import Struct
+
+from .attrs import Nest, text, u16, u32
+from .dataclass import dataclass
+from .errors import DecodeError, netlink_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .transport import Transport
+
+NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
+GENLMSGHDR = Struct("=BBH")  # cmd, version, reserved
+ERRNO = Struct("=i")  # what NLMSG_ERROR and NLMSG_DONE begin with: 0 or a negative errno
+
+NLM_F_REQUEST = 0x01
+NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
+NLM_F_CAPPED = 0x100  # in an error: the request is quoted without its payload (NETLINK_CAP_ACK)
+NLM_F_ACK_TLVS = 0x200  # in an error: attributes follow (NETLINK_EXT_ACK)
+
+NLMSG_NOOP = 1
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLMSG_OVERRUN = 4
+
+GENL_ID_CTRL = 0x10
+CTRL_CMD_NEWFAMILY = 1
+CTRL_CMD_GETFAMILY = 3
+CTRL_ATTRS = Nest("CTRL_ATTR", {1: ("FAMILY_ID", u16), 2: ("FAMILY_NAME", text), 3: ("VERSION", u32)})
+ERROR_ATTRS = Nest("NLMSGERR_ATTR", {1: ("MSG", text)})
+
+
+@dataclass
+class Message:
+    """One netlink message: `port` is nlmsg_pid, `payload` all that follows the struct nlmsghdr."""
+
+    type: int
+    flags: int
+    seq: int
+    port: int
+    payload: bytes
+
+    def command(self) -> int:
+        """The generic netlink command, cmd of the struct genlmsghdr."""
+        if len(self.payload) < GENLMSGHDR.size:
+            raise DecodeError(f"a generic netlink message with {len(self.payload)} bytes, its header alone has 4")
+        return self.payload[0]
+
+    def attributes(self) -> bytes:
+        """What follows the struct genlmsghdr."""
+        return self.payload[GENLMSGHDR.size :]
+
+
+@dataclass
+class Family:
+    """A generic netlink family as nlctrl lists it: the id is given anew at each registration, the name is fixed."""
+
+    id: int
+    name: str
+    version: int
+
+
+class Connection:
+    """Requests and dumps over one transport, one at a time."""
+
+    def __init__(self, transport: "Transport") -> None:
+        self.transport = transport
+        self._seq = 0
+        self._dumping = False  # a dump was begun and its end not yet read
+
+    def request(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> bytes:
+        """The attributes of the one message that answers, which must be of command `reply`."""
+        self._send(family, 0, command, attributes, doing)
+        for message in self._replies(doing):
+            return _expect(message, family, reply, doing)
+        raise DecodeError(f"{doing}: the kernel ended a dump where one message belongs")
+
+    def dump(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> "Iterator[bytes]":
+        """The attributes of each message of a dump, until its end."""
+        self._send(family, NLM_F_DUMP, command, attributes, doing)
+        for message in self._replies(doing):
+            yield _expect(message, family, reply, doing)
+
+    def families(self) -> list[Family]:
+        """All families that this kernel has now. Listing them makes the kernel load no module."""
+        dump = self.dump(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, b"", reply=CTRL_CMD_NEWFAMILY, doing="listing the families")
+        return [_family(attributes) for attributes in dump]
+
+    def load_family(self, name: str) -> Family:
+        """One family by name. Asking so makes the kernel load the module that has it, even for a caller without any
+        privilege (ctrl_getfamily() in net/netlink/genetlink.c); an unknown name is ENOENT."""
+        doing = f"asking for the family {name}"
+        attributes = CTRL_ATTRS.encode({"FAMILY_NAME": name})
+        return _family(
+            self.request(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attributes, reply=CTRL_CMD_NEWFAMILY, doing=doing)
+        )
+
+    def _send(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
+        if self._dumping:
+            # The kernel keeps one dump a socket and answers EBUSY to a second (netlink_dump_start()).
+            for _ in self._replies("reading the rest of a dump that was given up"):
+                pass
+        self._seq = self._seq % 0xFFFFFFFF + 1
+        try:
+            self.transport.send(
+                request(family, NLM_F_REQUEST | flags, self._seq, self.transport.port, command, attributes)
+            )
+        except OSError as error:
+            raise netlink_error(error.errno or 0, doing) from None
+        self._dumping = flags == NLM_F_DUMP
+
+    def _replies(self, doing: str) -> "Iterator[Message]":
+        """The messages that answer the last request; others, such as late answers to an earlier one, are skipped."""
+        while True:
+            try:
+                datagram = self.transport.recv()
+            except OSError as error:
+                raise netlink_error(error.errno or 0, doing) from None
+            for message in messages(datagram):
+                if message.seq != self._seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
+                    continue
+                if message.type in (NLMSG_DONE, NLMSG_ERROR):
+                    self._dumping = False
+                    errno, ext_ack = result(message)
+                    if errno:
+                        raise netlink_error(errno, doing, ext_ack)
+                    return
+                yield message
+
+
+def messages(datagram: bytes) -> "Iterator[Message]":
+    """The messages of one datagram."""
+    offset, end = 0, len(datagram)
+    while offset < end:
+        if end - offset < NLMSGHDR.size:
+            raise DecodeError(f"{end - offset} stray bytes after the last message of a datagram")
+        length, type, flags, seq, port = NLMSGHDR.unpack_from(datagram, offset)
+        if not NLMSGHDR.size <= length <= end - offset:
+            raise DecodeError(f"a message of type {type} says {length} bytes, {end - offset} are left")
+        yield Message(type, flags, seq, port, datagram[offset + NLMSGHDR.size : offset + length])
+        offset += length + -length % 4  # NLMSG_ALIGN
+
+
+def request(type: int, flags: int, seq: int, port: int, command: int, attributes: bytes) -> bytes:
+    """A generic netlink message as bytes."""
+    length = NLMSGHDR.size + GENLMSGHDR.size + len(attributes)
+    return NLMSGHDR.pack(length, type, flags, seq, port) + GENLMSGHDR.pack(command, 1, 0) + attributes
+
+
+def result(message: Message) -> "tuple[int, str | None]":
+    """The errno, 0 for success, of an NLMSG_ERROR or NLMSG_DONE, and the kernel's text about it, if it sent one."""
+    if len(message.payload) < ERRNO.size:
+        raise DecodeError(f"the end of an answer has {len(message.payload)} bytes, an errno alone has 4")
+    errno = -ERRNO.unpack_from(message.payload)[0]
+    if errno < 0:
+        raise DecodeError(f"the end of an answer carries {-errno}, which is no negative errno")
+    if not message.flags & NLM_F_ACK_TLVS:
+        return errno, None
+    offset = ERRNO.size
+    if message.type == NLMSG_ERROR:  # struct nlmsgerr quotes the request: its header, and its payload unless capped
+        quoted = NLMSGHDR.size
+        if not message.flags & NLM_F_CAPPED and errno:
+            quoted = int(u32.decode(message.payload[offset : offset + u32.struct.size]))
+        offset += quoted + -quoted % 4
+    return errno, ERROR_ATTRS.decode(message.payload[offset:]).get("MSG")
+
+
+def _expect(message: Message, family: int, reply: int, doing: str) -> bytes:
+    if message.type != family or message.command() != reply:
+        raise DecodeError(f"{doing}: a message of type {message.type} that is not the reply {reply} of family {family}")
+    return message.attributes()
+
+
+def _family(attributes: bytes) -> Family:
+    values = CTRL_ATTRS.decode(attributes)
+    return Family(values["FAMILY_ID"], values["FAMILY_NAME"], values["VERSION"])

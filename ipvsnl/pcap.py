@@ -1,0 +1,104 @@
+"""Capture files: classic pcap of link type 253, LINKTYPE_NETLINK, to and from netlink datagrams.
+
+The format is that of pcap-savefile(5): a file header, then records, each a header and the bytes. With this link type
+the bytes begin with a "cooked" header of 16, always in network byte order; then comes the datagram, as the host had it.
+tcpdump and Wireshark read and write such files, and `tcpdump -i nlmon0 -w FILE` sees all netlink of a machine.
+"""
+
+import sys
+from struct import Struct
+
+from .dataclass import dataclass
+from .errors import DecodeError
+from .transport import NETLINK_GENERIC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+LINKTYPE_NETLINK = 253
+MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # the magic numbers, which also tell the unit of the times
+PCAPNG = 0x0A0D0D0A
+
+FILE_HEADER = Struct("=IHHiIII")  # magic, version 2.4, time zone, accuracy, snap length, link type
+RECORD_HEADER = Struct("=IIII")  # seconds, microseconds or nanoseconds, bytes in the file, bytes on the wire
+COOKED_HEADER = Struct(">HH10xH")  # packet type, ARPHRD_NETLINK, netlink protocol
+ARPHRD_NETLINK = 824
+TO_US, FROM_US = 0, 4  # packet types
+SNAP_LENGTH = 262144  # as tcpdump writes; no netlink datagram is near it
+
+
+@dataclass
+class Record:
+    """A datagram of generic netlink and when it was seen, nanoseconds since 1970."""
+
+    time: int
+    datagram: bytes
+
+
+def read(file: "BinaryIO") -> "Iterator[Record]":
+    """The generic netlink of a capture, in order. What the file is, if it is no such capture, is a DecodeError."""
+    unit = _read_file_header(file)
+    while True:
+        header = file.read(RECORD_HEADER.size)
+        if not header:
+            return
+        if len(header) < RECORD_HEADER.size:
+            raise _cut_short()
+        seconds, fraction, size, true_size = RECORD_HEADER.unpack(header)
+        if size > SNAP_LENGTH:
+            raise DecodeError(f"the capture is damaged: a record of {size} bytes", "record it again")
+        packet = file.read(size)
+        if len(packet) < size:
+            raise _cut_short()
+        if size < COOKED_HEADER.size:
+            raise DecodeError(f"the capture is damaged: a record of {size} bytes, its header has 16", "record it again")
+        if COOKED_HEADER.unpack_from(packet)[2] != NETLINK_GENERIC:
+            continue
+        if size < true_size:
+            raise DecodeError(f"the capture has only {size} of {true_size} bytes of a datagram", "use tcpdump -s 0")
+        yield Record(seconds * 1_000_000_000 + fraction * unit, packet[COOKED_HEADER.size :])
+
+
+def _read_file_header(file: "BinaryIO") -> int:
+    """The unit of the records' fractions of a second, in nanoseconds."""
+    header = file.read(FILE_HEADER.size)
+    if not header:
+        raise DecodeError("the capture is empty", "record it again")
+    magic = int.from_bytes(header[:4], sys.byteorder)
+    if magic == PCAPNG:
+        raise DecodeError("this is a pcapng file", "turn it into a classic one: editcap -F pcap IN OUT")
+    if int.from_bytes(header[:4][::-1], sys.byteorder) in (MICROSECONDS, NANOSECONDS):
+        raise DecodeError(
+            "the capture is from a machine of the other byte order, and netlink is in its host's order",
+            f"replay it on a {'big' if sys.byteorder == 'little' else 'little'}-endian machine",
+        )
+    if magic not in (MICROSECONDS, NANOSECONDS):
+        raise DecodeError("this is not a pcap file", "record with --record, or with tcpdump -i nlmon0 -w")
+    if len(header) < FILE_HEADER.size:
+        raise _cut_short()
+    link_type = FILE_HEADER.unpack(header)[6] & 0xFFFF  # the upper half is about frame check sequences
+    if link_type != LINKTYPE_NETLINK:
+        raise DecodeError(
+            f"the capture is of link type {link_type}, not of 253 (netlink)",
+            "record an nlmon interface: tcpdump -i nlmon0",
+        )
+    return 1000 if magic == MICROSECONDS else 1
+
+
+def _cut_short() -> DecodeError:
+    return DecodeError("the capture is cut short: it ends inside a record", "let the recording end by itself")
+
+
+def file_header() -> bytes:
+    """What a capture begins with."""
+    return FILE_HEADER.pack(MICROSECONDS, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_NETLINK)
+
+
+def record(time: int, packet_type: int, datagram: bytes) -> bytes:
+    """One datagram, seen at `time` (nanoseconds since 1970), as it stands in a capture."""
+    seconds, nanoseconds = divmod(time, 1_000_000_000)
+    size = COOKED_HEADER.size + len(datagram)
+    cooked = COOKED_HEADER.pack(packet_type, ARPHRD_NETLINK, NETLINK_GENERIC)
+    return RECORD_HEADER.pack(seconds, nanoseconds // 1000, size, size) + cooked + datagram

@@ -1,0 +1,93 @@
+"""The way to the kernel: a generic netlink socket. The only file that does network I/O.
+
+`Transport` is what a connection needs of whatever answers it. capture.py has two more: one that answers from a file,
+and one that writes down what another one says.
+"""
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from struct import pack
+
+from .errors import NotAvailableError, netlink_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Transport(Protocol):
+        """Datagrams there and back. Failures are OSError."""
+
+        port: int  # nlmsg_pid of what belongs to this conversation
+
+        def send(self, request: bytes) -> None: ...
+
+        def recv(self) -> bytes: ...
+
+        def fileno(self) -> int: ...
+
+        def close(self) -> None: ...
+
+
+NETLINK_GENERIC = 16
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10  # quote only the header of a refused request
+NETLINK_EXT_ACK = 11  # say in words why it was refused
+
+# netlink_recvmsg() remembers the largest buffer that it was offered and fills datagrams up to that, at most 32 KiB.
+BUFFER_SIZE = 65536
+
+TIMEOUT = 5.0  # seconds; the kernel answers in microseconds, unless its mutex is held by a very long list of changes
+
+
+class NetlinkSocket:
+    """A socket to the generic netlink of the network namespace in which it was opened.
+
+    `timeout` is how long one recv() waits, seconds; None is for ever.
+    """
+
+    def __init__(self, timeout: "float | None" = TIMEOUT) -> None:
+        if not hasattr(socket, "AF_NETLINK"):
+            raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
+        except OSError as error:
+            raise netlink_error(error.errno or 0, "opening a generic netlink socket") from None
+        try:
+            self._set_up(timeout)
+        except OSError as error:
+            self._socket.close()
+            raise netlink_error(error.errno or 0, "setting up a generic netlink socket") from None
+        self.port: int = self._socket.getsockname()[0]
+
+    def _set_up(self, timeout: "float | None") -> None:
+        if timeout is not None:
+            # Not settimeout(): that makes Python poll() before each call, two more system calls for each dump.
+            seconds, microseconds = divmod(round(timeout * 1_000_000), 1_000_000)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", seconds, microseconds))
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            with suppress(OSError):  # before Linux 4.3 and 4.12: errors then come without words
+                self._socket.setsockopt(SOL_NETLINK, option, 1)
+        self._socket.bind((0, 0))
+        # A connected netlink socket takes datagrams from that port alone, here the kernel's: no other process can
+        # slip in an answer (netlink_getsockbyportid() in net/netlink/af_netlink.c).
+        self._socket.connect((0, 0))
+
+    def send(self, request: bytes) -> None:
+        self._socket.send(request)
+
+    def recv(self) -> bytes:
+        try:
+            datagram = self._socket.recv(BUFFER_SIZE, socket.MSG_TRUNC)
+        except BlockingIOError:  # how SO_RCVTIMEO ends
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+        if len(datagram) > BUFFER_SIZE:  # MSG_TRUNC returns the true length of what did not fit
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        return datagram
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
