@@ -6,12 +6,12 @@
         for service, destinations in client.dump():
             print(service.address, service.port, service.stats.connections, len(destinations))
 
-All that there is for callers is named in this file. Reading needs CAP_NET_ADMIN; by default nothing here makes the kernel
-load a module. Every failure is an IPVSError.
+All that there is for callers is named in this file. Reading needs CAP_NET_ADMIN; by default nothing here makes the
+kernel load a module. Every failure is an IPVSError.
 
 The rooms of this package, each standing on those after it: cli (the command line), formats (text), client (questions
 and answers), capture and pcap (files instead of the kernel), transport (the socket), ipvs (what IPVS puts into
-attributes), genl (messages), attrs (attributes), model, errors.
+attributes), layout (many messages at once), genl (messages), attrs (attributes), model, errors.
 """
 
 from .client import Client, dump

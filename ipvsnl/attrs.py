@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Kind(Protocol):
-        """What a payload is: how to read it, how to write it."""
+        """What a payload is: how to read it, how to write it, and how struct spells one of `size` bytes (layout.py).
+        Reading checks what struct cannot see."""
 
         def decode(self, payload: bytes) -> Any: ...
 
         def encode(self, value: Any) -> bytes: ...
+
+        def format(self, size: int) -> str: ...
 
     ValuesBase = dict[str, Any]
 else:
@@ -35,10 +38,11 @@ NLA_ALIGNTO = 4
 
 
 class Scalar:
-    """An integer of fixed size: `format` is one letter of struct after "=" (host) or ">" (network byte order)."""
+    """An integer of fixed size in host byte order, by its letter of struct."""
 
-    def __init__(self, format: str) -> None:
-        self.struct = Struct(format)
+    def __init__(self, letter: str) -> None:
+        self.letter = letter
+        self.struct = Struct("=" + letter)
 
     def decode(self, payload: bytes) -> int:
         if len(payload) != self.struct.size:
@@ -48,6 +52,9 @@ class Scalar:
 
     def encode(self, value: int) -> bytes:
         return self.struct.pack(value)
+
+    def format(self, size: int) -> str:
+        return self.letter
 
 
 class Text:
@@ -65,6 +72,9 @@ class Text:
     def encode(self, value: str) -> bytes:
         return value.encode() + b"\0"
 
+    def format(self, size: int) -> str:
+        return f"{size}s"
+
 
 class Binary:
     """Bytes as they are."""
@@ -74,6 +84,9 @@ class Binary:
 
     def encode(self, value: bytes) -> bytes:
         return value
+
+    def format(self, size: int) -> str:
+        return f"{size}s"
 
 
 class Values(ValuesBase):
@@ -118,6 +131,9 @@ class Nest:
             parts.append(HEADER.pack(HEADER.size + len(content), type) + content + bytes(-len(content) % NLA_ALIGNTO))
         return b"".join(parts)
 
+    def format(self, size: int) -> str:
+        return f"{size}s"
+
 
 def split(data: bytes, prefix: str) -> list[tuple[int, bytes]]:
     """(type, payload) of each attribute in `data`, flags removed from the type; `prefix` is for messages only."""
@@ -134,11 +150,10 @@ def split(data: bytes, prefix: str) -> list[tuple[int, bytes]]:
     return found
 
 
-u8 = Scalar("=B")
-u16 = Scalar("=H")
-u32 = Scalar("=I")
-s32 = Scalar("=i")
-u64 = Scalar("=Q")
-be16 = Scalar(">H")
+u8 = Scalar("B")
+u16 = Scalar("H")
+u32 = Scalar("I")
+s32 = Scalar("i")
+u64 = Scalar("Q")
 text = Text()
 binary = Binary()

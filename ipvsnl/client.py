@@ -43,6 +43,8 @@ class Client:
     ) -> None:
         self._transport = transport or NetlinkSocket(timeout)
         self._connection = Connection(self._transport)
+        self._service_layouts = ipvs.service_layouts()
+        self._destination_layouts = ipvs.destination_layouts()
         try:
             self._family = self._find_family(load_module)
         except BaseException:
@@ -85,24 +87,39 @@ class Client:
 
     def services(self) -> "list[Service]":
         """All virtual services, in the kernel's order, without their real servers (IPVS_CMD_GET_SERVICE)."""
-        dump = self._connection.dump(
-            self._family, ipvs.GET_SERVICE, b"", reply=ipvs.NEW_SERVICE, doing="dumping the services"
-        )
-        return [ipvs.decode_service(attributes) for attributes in dump]
+        services: list[Service] = []
+
+        def take(datagram: bytes, offset: int, seq: int) -> int:
+            end, rows = self._service_layouts.rows(datagram, offset, seq)
+            services.extend(ipvs.services(rows))
+            return end
+
+        for message in self._connection.dump(
+            self._family, ipvs.GET_SERVICE, b"", reply=ipvs.NEW_SERVICE, doing="dumping the services", take=take
+        ):
+            services.append(ipvs.decode_service(message.attributes()))
+            self._service_layouts.learn(message)
+        return services
 
     def dests(self, service: "Service") -> "list[Destination]":
         """The real servers of one virtual service, in the kernel's order (IPVS_CMD_GET_DEST). A service that is gone
         has none: the kernel does not tell the two apart."""
-        dump = self._connection.dump(
-            self._family,
-            ipvs.GET_DEST,
-            ipvs.encode_service_key(
-                service.address_family, service.protocol, service.address, service.port, service.fwmark
-            ),
-            reply=ipvs.NEW_DEST,
-            doing="dumping the real servers of a service",
+        destinations: list[Destination] = []
+
+        def take(datagram: bytes, offset: int, seq: int) -> int:
+            end, rows = self._destination_layouts.rows(datagram, offset, seq)
+            destinations.extend(ipvs.destinations(rows, service.address_family))
+            return end
+
+        key = ipvs.encode_service_key(
+            service.address_family, service.protocol, service.address, service.port, service.fwmark
         )
-        return [ipvs.decode_destination(attributes, service.address_family) for attributes in dump]
+        for message in self._connection.dump(
+            self._family, ipvs.GET_DEST, key, reply=ipvs.NEW_DEST, doing="dumping real servers", take=take
+        ):
+            destinations.append(ipvs.decode_destination(message.attributes(), service.address_family))
+            self._destination_layouts.learn(message)
+        return destinations
 
     def dump(self) -> "Iterator[tuple[Service, list[Destination]]]":
         """Each virtual service with its real servers. The services are read first, all of them; the real servers of
@@ -160,7 +177,7 @@ class Client:
         dump = self._connection.dump(
             self._family, ipvs.GET_DAEMON, b"", reply=ipvs.NEW_DAEMON, doing="dumping the daemons"
         )
-        return [ipvs.decode_daemon(attributes) for attributes in dump]
+        return [ipvs.decode_daemon(message.attributes()) for message in dump]
 
 
 def dump() -> "list[tuple[Service, list[Destination]]]":

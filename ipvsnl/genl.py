@@ -17,8 +17,11 @@ from .errors import DecodeError, netlink_error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Callable
 
     from .transport import Transport
+
+    Take = Callable[[bytes, int, int], int]
 
 NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
 GENLMSGHDR = Struct("=BBH")  # cmd, version, reserved
@@ -83,19 +86,22 @@ class Connection:
         """The attributes of the one message that answers, which must be of command `reply`."""
         self._send(family, 0, command, attributes, doing)
         for message in self._replies(doing):
-            return _expect(message, family, reply, doing)
+            return _expect(message, family, reply, doing).attributes()
         raise DecodeError(f"{doing}: the kernel ended a dump where one message belongs")
 
-    def dump(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> "Iterator[bytes]":
-        """The attributes of each message of a dump, until its end."""
+    def dump(
+        self, family: int, command: int, attributes: bytes, *, reply: int, doing: str, take: "Take | None" = None
+    ) -> "Iterator[Message]":
+        """Each message of a dump, until its end. `take` may read some of them first: it is called with a datagram, an
+        offset and the sequence number, and returns the offset of the first message that it leaves to us."""
         self._send(family, NLM_F_DUMP, command, attributes, doing)
-        for message in self._replies(doing):
+        for message in self._replies(doing, take):
             yield _expect(message, family, reply, doing)
 
     def families(self) -> list[Family]:
         """All families that this kernel has now. Listing them makes the kernel load no module."""
         dump = self.dump(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, b"", reply=CTRL_CMD_NEWFAMILY, doing="listing the families")
-        return [_family(attributes) for attributes in dump]
+        return [_family(message.attributes()) for message in dump]
 
     def load_family(self, name: str) -> Family:
         """One family by name. Asking so makes the kernel load the module that has it, even for a caller without any
@@ -120,14 +126,21 @@ class Connection:
             raise netlink_error(error.errno or 0, doing) from None
         self._dumping = flags == NLM_F_DUMP
 
-    def _replies(self, doing: str) -> "Iterator[Message]":
+    def _replies(self, doing: str, take: "Take | None" = None) -> "Iterator[Message]":
         """The messages that answer the last request; others, such as late answers to an earlier one, are skipped."""
         while True:
             try:
                 datagram = self.transport.recv()
             except OSError as error:
                 raise netlink_error(error.errno or 0, doing) from None
-            for message in messages(datagram):
+            offset = 0
+            while offset < len(datagram):
+                if take:
+                    taken = take(datagram, offset, self._seq)
+                    if taken > offset:
+                        offset = taken
+                        continue
+                message, offset = message_at(datagram, offset)
                 if message.seq != self._seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
                     continue
                 if message.type in (NLMSG_DONE, NLMSG_ERROR):
@@ -141,15 +154,22 @@ class Connection:
 
 def messages(datagram: bytes) -> "Iterator[Message]":
     """The messages of one datagram."""
-    offset, end = 0, len(datagram)
-    while offset < end:
-        if end - offset < NLMSGHDR.size:
-            raise DecodeError(f"{end - offset} stray bytes after the last message of a datagram")
-        length, type, flags, seq, port = NLMSGHDR.unpack_from(datagram, offset)
-        if not NLMSGHDR.size <= length <= end - offset:
-            raise DecodeError(f"a message of type {type} says {length} bytes, {end - offset} are left")
-        yield Message(type, flags, seq, port, datagram[offset + NLMSGHDR.size : offset + length])
-        offset += length + -length % 4  # NLMSG_ALIGN
+    offset = 0
+    while offset < len(datagram):
+        message, offset = message_at(datagram, offset)
+        yield message
+
+
+def message_at(datagram: bytes, offset: int) -> "tuple[Message, int]":
+    """The message at this offset of a datagram, and the offset of the next."""
+    left = len(datagram) - offset
+    if left < NLMSGHDR.size:
+        raise DecodeError(f"{left} stray bytes after the last message of a datagram")
+    length, type, flags, seq, port = NLMSGHDR.unpack_from(datagram, offset)
+    if not NLMSGHDR.size <= length <= left:
+        raise DecodeError(f"a message of type {type} says {length} bytes, {left} are left")
+    payload = datagram[offset + NLMSGHDR.size : offset + length]
+    return Message(type, flags, seq, port, payload), offset + length + -length % 4  # NLMSG_ALIGN
 
 
 def request(type: int, flags: int, seq: int, port: int, command: int, attributes: bytes) -> bytes:
@@ -176,10 +196,10 @@ def result(message: Message) -> "tuple[int, str | None]":
     return errno, ERROR_ATTRS.decode(message.payload[offset:]).get("MSG")
 
 
-def _expect(message: Message, family: int, reply: int, doing: str) -> bytes:
+def _expect(message: Message, family: int, reply: int, doing: str) -> Message:
     if message.type != family or message.command() != reply:
         raise DecodeError(f"{doing}: a message of type {message.type} that is not the reply {reply} of family {family}")
-    return message.attributes()
+    return message
 
 
 def _family(attributes: bytes) -> Family:

@@ -6,14 +6,21 @@ ip_vs_genl_fill_dest(), ip_vs_genl_fill_stats() and their like in net/netfilter/
 
 import socket
 import struct
+from socket import htons, ntohs
 
-from .attrs import Nest, Values, be16, binary, s32, text, u8, u16, u32, u64
+from .attrs import Nest, Values, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
+from .layout import Layouts
 from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+    NamesBase = dict[int, str]
+else:
+    NamesBase = dict
 
 FAMILY_NAME = "IPVS"
 
@@ -40,6 +47,9 @@ class Flags:
     def encode(self, value: int) -> bytes:
         return u32.encode(value) + u32.encode(0xFFFFFFFF)
 
+    def format(self, size: int) -> str:
+        return "I4x"
+
 
 # Rates have counted in 32 bits before STATS64 (Linux 4.1), the two byte counters never did.
 STATS = Nest(
@@ -59,20 +69,22 @@ STATS = Nest(
 )
 STATS64 = Nest("IPVS_STATS_ATTR", {type: (name, u64) for type, (name, _) in STATS.table.items()})
 
+# Texts, addresses, ports (network byte order) and STATS are left as they are here, and read where the model is made:
+# there the careful path and the fast one (layout.py) meet.
 SERVICE = Nest(
     "IPVS_SVC_ATTR",
     {
         1: ("AF", u16),
         2: ("PROTOCOL", u16),
         3: ("ADDR", binary),
-        4: ("PORT", be16),
+        4: ("PORT", u16),
         5: ("FWMARK", u32),
-        6: ("SCHED_NAME", text),
+        6: ("SCHED_NAME", binary),
         7: ("FLAGS", Flags()),
         8: ("TIMEOUT", u32),
         9: ("NETMASK", u32),
-        10: ("STATS", STATS),
-        11: ("PE_NAME", text),
+        10: ("STATS", binary),
+        11: ("PE_NAME", binary),
         12: ("STATS64", STATS64),
     },
 )
@@ -80,7 +92,7 @@ DEST = Nest(
     "IPVS_DEST_ATTR",
     {
         1: ("ADDR", binary),
-        2: ("PORT", be16),
+        2: ("PORT", u16),
         3: ("FWD_METHOD", u32),
         4: ("WEIGHT", s32),
         5: ("U_THRESH", u32),
@@ -88,11 +100,11 @@ DEST = Nest(
         7: ("ACTIVE_CONNS", u32),
         8: ("INACT_CONNS", u32),
         9: ("PERSIST_CONNS", u32),
-        10: ("STATS", STATS),
+        10: ("STATS", binary),
         11: ("ADDR_FAMILY", u16),
         12: ("STATS64", STATS64),
         13: ("TUN_TYPE", u8),
-        14: ("TUN_PORT", be16),
+        14: ("TUN_PORT", u16),
         15: ("TUN_FLAGS", u16),
     },
 )
@@ -125,41 +137,135 @@ KEY = Nest(
     "IPVS_CMD_ATTR", {1: ("SERVICE", Nest("IPVS_SVC_ATTR", {type: SERVICE.table[type] for type in range(1, 6)}))}
 )
 
+# What the model is made of, in the order in which ip_vs_genl_fill_service() and ip_vs_genl_fill_dest() send it. A row
+# is these payloads and then the counters. "?" may be absent, and is then b"".
+SERVICE_ROW = ["AF", "PROTOCOL?", "ADDR?", "PORT?", "FWMARK?", "SCHED_NAME", "PE_NAME?", "FLAGS", "TIMEOUT", "NETMASK"]
+DEST_ROW = ["ADDR", "PORT", "FWD_METHOD", "WEIGHT", "TUN_TYPE?", "TUN_PORT?", "TUN_FLAGS?", "U_THRESH", "L_THRESH"]
+DEST_ROW += ["ACTIVE_CONNS", "INACT_CONNS", "PERSIST_CONNS", "ADDR_FAMILY?"]
+COUNTERS = [name for name, _ in STATS64.table.values()]
+
+
+class Names(NamesBase):
+    """Names of numbers; a number without a name is its own, as text."""
+
+    def __missing__(self, number: int) -> str:
+        return str(number)
+
+
 # Linux's own numbers: AF_INET6 differs between systems, and a capture may be read on another one.
 AF_INET = 2
 AF_INET6 = 10
 ADDRESS_FAMILIES = {AF_INET: "inet", AF_INET6: "inet6"}
-PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
-FORWARDING = {0: "masquerade", 1: "local", 2: "tunnel", 3: "direct", 4: "bypass"}  # IP_VS_CONN_F_*
-TUNNEL_TYPES = {0: "ipip", 1: "gue", 2: "gre"}  # IP_VS_CONN_F_TUNNEL_TYPE_*
-DAEMON_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_*
+PROTOCOLS = Names({6: "tcp", 17: "udp", 132: "sctp"})
+FORWARDING = Names({0: "masquerade", 1: "local", 2: "tunnel", 3: "direct", 4: "bypass"})  # IP_VS_CONN_F_*
+TUNNEL_TYPES = Names({0: "ipip", 1: "gue", 2: "gre"})  # IP_VS_CONN_F_TUNNEL_TYPE_*
+DAEMON_STATES = Names({1: "master", 2: "backup"})  # IP_VS_STATE_*
+
+OCTETS = [str(number) for number in range(256)]
+NO_TUNNEL_FLAGS = TunnelFlags(0)
+new = object.__new__
+
+
+def service_layouts() -> Layouts:
+    """The fast path for the messages that decode_service() reads; their rows are for services()."""
+    return _layouts("SERVICE", SERVICE_ROW)
+
+
+def destination_layouts() -> Layouts:
+    """The fast path for the messages that decode_destination() reads; their rows are for destinations()."""
+    return _layouts("DEST", DEST_ROW)
+
+
+def _layouts(kind: str, row: "list[str]") -> Layouts:
+    return Layouts(COMMAND, [f"{kind}.{name}" for name in row] + [f"{kind}.STATS64.{name}" for name in COUNTERS])
 
 
 def decode_service(attributes: bytes) -> Service:
     """A Service from the attributes of an IPVS_CMD_NEW_SERVICE."""
-    return _service(COMMAND.decode(attributes)["SERVICE"])
+    (service,) = services([_row(SERVICE_ROW, COMMAND.decode(attributes)["SERVICE"])])
+    return service
 
 
 def decode_destination(attributes: bytes, service_family: str) -> Destination:
     """A Destination from the attributes of an IPVS_CMD_NEW_DEST; `service_family` is for kernels before 3.18."""
-    values = COMMAND.decode(attributes)["DEST"]
-    family = _address_family(values["ADDR_FAMILY"]) if "ADDR_FAMILY" in values else service_family
-    return Destination(
-        address_family=family,
-        address=_address(family, values["ADDR"]),
-        port=values["PORT"],
-        forwarding=_name(FORWARDING, values["FWD_METHOD"]),
-        weight=values["WEIGHT"],
-        upper_threshold=values["U_THRESH"],
-        lower_threshold=values["L_THRESH"],
-        active_connections=values["ACTIVE_CONNS"],
-        inactive_connections=values["INACT_CONNS"],
-        persistent_connections=values["PERSIST_CONNS"],
-        tunnel_type=_name(TUNNEL_TYPES, values.get("TUN_TYPE", 0)),
-        tunnel_port=values.get("TUN_PORT", 0),
-        tunnel_flags=TunnelFlags(values.get("TUN_FLAGS", 0)),
-        stats=_stats(values),
-    )
+    (destination,) = destinations([_row(DEST_ROW, COMMAND.decode(attributes)["DEST"])], service_family)
+    return destination
+
+
+def _row(names: "list[str]", values: Values) -> "tuple[Any, ...]":
+    payloads = [values.get(name[:-1], b"") if name.endswith("?") else values[name] for name in names]
+    counters = values.get("STATS64", {})
+    if len(counters) < len(COUNTERS):  # before Linux 4.1 there are none of 64 bits
+        counters = {**STATS.decode(values["STATS"]), **counters}
+    return (*payloads, *(counters[name] for name in COUNTERS))
+
+
+def services(rows: "Iterable[tuple[Any, ...]]") -> "list[Service]":
+    """A Service from each row."""
+    made = []
+    for (
+        af, protocol, address, port, fwmark, scheduler, engine, flags, timeout, netmask, *counters
+    ) in rows:  # fmt: skip
+        family = _address_family(af)
+        made.append(
+            Service(
+                family,
+                None if fwmark else PROTOCOLS[_present(protocol, "PROTOCOL")],
+                None if fwmark else _address(family, _present(address, "ADDR")),
+                None if fwmark else ntohs(_present(port, "PORT")),
+                fwmark or None,  # 0 is no mark
+                _text(scheduler, "SCHED_NAME"),
+                ServiceFlags(flags),
+                timeout,
+                _prefix_length(family, netmask),
+                _text(engine, "PE_NAME") if engine else None,
+                Stats(*counters),
+            )
+        )
+    return made
+
+
+def destinations(rows: "Iterable[tuple[Any, ...]]", service_family: str) -> "list[Destination]":
+    """A Destination from each row. This is the innermost loop of every dump: nothing is called here that need not be,
+    not even __init__."""
+    made = []
+    for (
+        address, port, forwarding, weight, tunnel_type, tunnel_port, tunnel_flags, upper, lower,
+        active, inactive, persistent, af, conns, inpkts, outpkts, inbytes, outbytes, cps, inpps, outpps, inbps, outbps,
+    ) in rows:  # fmt: skip
+        stats = new(Stats)
+        stats.connections = conns
+        stats.pkts_in = inpkts
+        stats.pkts_out = outpkts
+        stats.bytes_in = inbytes
+        stats.bytes_out = outbytes
+        stats.cps = cps
+        stats.pps_in = inpps
+        stats.pps_out = outpps
+        stats.bps_in = inbps
+        stats.bps_out = outbps
+
+        destination = new(Destination)
+        if af == AF_INET and len(address) == 16:
+            destination.address_family = "inet"
+            destination.address = f"{OCTETS[address[0]]}.{OCTETS[address[1]]}.{OCTETS[address[2]]}.{OCTETS[address[3]]}"
+        else:
+            destination.address_family = family = _address_family(af) if af else service_family
+            destination.address = _address(family, address)
+        destination.port = ntohs(port)
+        destination.forwarding = FORWARDING[forwarding]
+        destination.weight = weight
+        destination.upper_threshold = upper
+        destination.lower_threshold = lower
+        destination.active_connections = active
+        destination.inactive_connections = inactive
+        destination.persistent_connections = persistent
+        destination.tunnel_type = TUNNEL_TYPES[tunnel_type or 0]
+        destination.tunnel_port = ntohs(tunnel_port) if tunnel_port else 0
+        destination.tunnel_flags = TunnelFlags(tunnel_flags) if tunnel_flags else NO_TUNNEL_FLAGS
+        destination.stats = stats
+        made.append(destination)
+    return made
 
 
 def decode_info(attributes: bytes) -> Info:
@@ -185,7 +291,7 @@ def decode_daemon(attributes: bytes) -> Daemon:
     elif "MCAST_GROUP6" in values:
         group = _address("inet6", values["MCAST_GROUP6"])
     return Daemon(
-        state=_name(DAEMON_STATES, values["STATE"]),
+        state=DAEMON_STATES[values["STATE"]],
         mcast_ifn=values["MCAST_IFN"],
         sync_id=values["SYNC_ID"],
         sync_maxlen=values.get("SYNC_MAXLEN"),
@@ -204,20 +310,19 @@ def encode_service_key(
 ) -> bytes:
     """The attributes by which the kernel finds a service (ip_vs_genl_parse_service()), for a request about it.
     Values that name none are a ValueError."""
-    family = _number(ADDRESS_FAMILIES, address_family)
-    values: dict[str, Any] = {"AF": family}
-    if fwmark is not None:
-        values["FWMARK"] = fwmark
-    elif protocol is None or address is None or port is None:
-        raise ValueError("a service is known by protocol, address and port, or by fwmark")
-    else:
-        values["PROTOCOL"] = _number(PROTOCOLS, protocol)
-        values["ADDR"] = _packed_address(address_family, address)
-        values["PORT"] = port
+    values: dict[str, Any] = {"AF": _number(ADDRESS_FAMILIES, address_family)}
     try:
+        if fwmark is not None:
+            values["FWMARK"] = fwmark
+        elif protocol is None or address is None or port is None:
+            raise ValueError("a service is known by protocol, address and port, or by fwmark")
+        else:
+            values["PROTOCOL"] = _number(PROTOCOLS, protocol)
+            values["ADDR"] = _packed_address(address_family, address)
+            values["PORT"] = htons(port)
         return COMMAND.encode({"SERVICE": values})
-    except struct.error as error:
-        raise ValueError(f"no service has such numbers: {values} ({error})") from None
+    except (struct.error, OverflowError):
+        raise ValueError(f"a port has 16 bits, a fwmark 32: {port or fwmark}") from None
 
 
 def service_key(attributes: bytes) -> "tuple[Any, ...] | None":
@@ -229,42 +334,7 @@ def service_key(attributes: bytes) -> "tuple[Any, ...] | None":
     family = _address_family(values["AF"])
     if values.get("FWMARK"):
         return family, values["FWMARK"]
-    return family, values["PROTOCOL"], _address(family, values["ADDR"]), values["PORT"]
-
-
-def _service(values: Values) -> Service:
-    family = _address_family(values["AF"])
-    fwmark = values.get("FWMARK") or None  # 0 is no mark
-    return Service(
-        address_family=family,
-        protocol=None if fwmark else _name(PROTOCOLS, values["PROTOCOL"]),
-        address=None if fwmark else _address(family, values["ADDR"]),
-        port=None if fwmark else values["PORT"],
-        fwmark=fwmark,
-        scheduler=values["SCHED_NAME"],
-        flags=ServiceFlags(values["FLAGS"]),
-        timeout=values["TIMEOUT"],
-        netmask=_prefix_length(family, values["NETMASK"]),
-        persistence_engine=values.get("PE_NAME"),
-        stats=_stats(values),
-    )
-
-
-def _stats(values: Values) -> Stats:
-    counters = values["STATS"]
-    counters.update(values.get("STATS64", ()))
-    return Stats(
-        connections=counters["CONNS"],
-        pkts_in=counters["INPKTS"],
-        pkts_out=counters["OUTPKTS"],
-        bytes_in=counters["INBYTES"],
-        bytes_out=counters["OUTBYTES"],
-        cps=counters["CPS"],
-        pps_in=counters["INPPS"],
-        pps_out=counters["OUTPPS"],
-        bps_in=counters["INBPS"],
-        bps_out=counters["OUTBPS"],
-    )
+    return family, values["PROTOCOL"], _address(family, values["ADDR"]), ntohs(values["PORT"])
 
 
 def _address_family(number: int) -> str:
@@ -299,8 +369,18 @@ def _prefix_length(family: str, netmask: int) -> int:
     return netmask
 
 
-def _name(names: dict[int, str], number: int) -> str:
-    return names.get(number) or str(number)
+def _text(payload: bytes, name: str) -> str:
+    try:
+        return text.decode(payload)
+    except DecodeError as error:
+        raise DecodeError(f"IPVS_SVC_ATTR_{name}: {error.what}") from None
+
+
+def _present(payload: "Any", name: str) -> "Any":
+    """A service without a fwmark has all of protocol, address and port."""
+    if payload == b"":
+        raise DecodeError(f"IPVS_SVC_ATTR_{name} is missing")
+    return payload
 
 
 def _number(names: dict[int, str], name: str) -> int:

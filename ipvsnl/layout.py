@@ -1,0 +1,134 @@
+"""Many messages at once: the fast path.
+
+The messages of one dump from one kernel have the same headers at the same places; only the payloads differ. So one
+message is read attribute by attribute, as attrs.py does, and what stands where is kept as a `Layout`; from the messages
+that follow, each row of payloads is read with one struct call.
+
+Nothing is believed unseen. A layout knows every header of its messages: their own, and length and type of each
+attribute at each level that is read. All of them are compared before a payload is touched, in many messages at once:
+messages of one size are a table of 32-bit words, since everything in netlink is aligned to four bytes; a header is a
+column of that table; one comparison looks at that column in all of them. A message in which a single word is different
+takes the careful path. Both ways end in the same rows, from which the same function makes the objects.
+"""
+
+from struct import Struct
+
+from .attrs import HEADER, NLA_ALIGNTO, NLA_TYPE_MASK, Nest
+from .genl import GENLMSGHDR, NLMSGHDR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from .genl import Message
+
+WORD = Struct("=I")
+SEQ = 2  # the word of a struct nlmsghdr that each request has anew
+LAYOUTS_PER_SIZE = 4  # messages of one size come in few layouts; what is of none of these is read carefully
+
+
+class Layout:
+    """Where everything stands in messages of one layout. `headers` are the words that must be so, by their index."""
+
+    def __init__(self, size: int, headers: "dict[int, int]", row: Struct) -> None:
+        self.size = size
+        self.row = row
+        self._headers = headers
+        self._columns: dict[int, list[tuple[slice, memoryview]]] = {}  # what a number of messages must have
+
+    def proven(self, datagram: memoryview, seq: int) -> int:
+        """How many messages at the start of `datagram` are of this layout and have this sequence number."""
+        count = proven = len(datagram) // self.size
+        words = datagram[: count * self.size].cast("I")
+        columns = self._columns.get(count)
+        if columns is None:
+            columns = self._columns[count] = [self._column(index, word, count) for index, word in self._headers.items()]
+        for where, must in (self._column(SEQ, seq, count), *columns):
+            if words[where] != must:
+                proven = min(proven, next(i for i, word in enumerate(words[where]) if word != must[i]))
+                if not proven:
+                    break
+        return proven
+
+    def _column(self, index: int, word: int, count: int) -> "tuple[slice, memoryview]":
+        return slice(index, None, self.size // NLA_ALIGNTO), memoryview(WORD.pack(word) * count).cast("I")
+
+
+class Layouts:
+    """The layouts seen so far of one kind of message.
+
+    `nest` is the table of its attributes. `row` names the payloads that are wanted, as paths through the table, in the
+    order in which the kernel sends them; one that ends in "?" may be absent, and is then b"".
+    """
+
+    def __init__(self, nest: Nest, row: "Sequence[str]") -> None:
+        self._nest = nest
+        self._row = row
+        self._layouts: dict[int, list[Layout]] = {}  # by size
+
+    def rows(self, datagram: bytes, offset: int, seq: int) -> "tuple[int, Iterable[tuple[Any, ...]]]":
+        """The rows of the messages from `offset` on that are of a known layout, and the offset of the first that is
+        not. They carry the sequence number `seq`; all else that is in their headers, port and command too, is as it was
+        in a message that was learnt."""
+        view = memoryview(datagram)[offset:]
+        if len(view) >= NLMSGHDR.size:
+            for layout in self._layouts.get(WORD.unpack_from(view)[0], ()):
+                end = layout.proven(view, seq) * layout.size
+                if end:
+                    return offset + end, layout.row.iter_unpack(view[:end])
+        return offset, ()
+
+    def learn(self, message: "Message") -> None:
+        """Keep the layout of a message that has just been read attribute by attribute, and was right."""
+        size = NLMSGHDR.size + len(message.payload)
+        known = self._layouts.setdefault(size, [])
+        if len(known) < LAYOUTS_PER_SIZE and size % NLA_ALIGNTO == 0:
+            header = NLMSGHDR.pack(size, message.type, message.flags, message.seq, message.port)
+            found = _Finder(header + message.payload)
+            found.walk(NLMSGHDR.size + GENLMSGHDR.size, size, self._nest, "")
+            row = found.row(self._row)
+            if row is not None:
+                known.append(Layout(size, found.headers, row))
+
+
+class _Finder:
+    """Walks once through a message, and notes headers and payloads."""
+
+    def __init__(self, message: bytes) -> None:
+        self.message = message
+        begin = (NLMSGHDR.size + GENLMSGHDR.size) // NLA_ALIGNTO
+        self.headers = {index: self._word(index * NLA_ALIGNTO) for index in range(begin) if index != SEQ}
+        self._payloads: list[tuple[str, int, str]] = []  # path, offset, format
+
+    def _word(self, offset: int) -> int:
+        word: int = WORD.unpack_from(self.message, offset)[0]
+        return word
+
+    def walk(self, offset: int, end: int, nest: Nest, prefix: str) -> None:
+        while offset < end:
+            self.headers[offset // NLA_ALIGNTO] = self._word(offset)
+            length, type = HEADER.unpack_from(self.message, offset)
+            payload = offset + HEADER.size
+            if type & NLA_TYPE_MASK in nest.table:
+                name, kind = nest.table[type & NLA_TYPE_MASK]
+                if isinstance(kind, Nest):
+                    self.walk(payload, offset + length, kind, f"{prefix}{name}.")
+                else:
+                    self._payloads.append((prefix + name, payload, kind.format(length - HEADER.size)))
+            offset += length + -length % NLA_ALIGNTO
+
+    def row(self, wanted: "Sequence[str]") -> "Struct | None":
+        """The struct that reads the wanted payloads out of a message; None where they do not stand in that order."""
+        format, position = "=", 0
+        payloads = [payload for payload in self._payloads if payload[0] in wanted or payload[0] + "?" in wanted]
+        for path in wanted:
+            if payloads and payloads[0][0] == path.rstrip("?"):
+                _, offset, letters = payloads.pop(0)
+                format += f"{offset - position}x{letters}"
+                position = offset + Struct("=" + letters).size
+            elif path.endswith("?"):
+                format += "0s"
+            else:
+                return None
+        return None if payloads else Struct(f"{format}{len(self.message) - position}x")
