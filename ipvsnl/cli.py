@@ -62,7 +62,7 @@ class Options:
         if rest:
             raise WrongArguments(f"unexpected argument {rest[0]}")
         given = dict(options)
-        self.format: str = given.get("-f") or given.get("--format") or "line"
+        self.format: str = given.get("-f", given.get("--format", "line"))
         if self.format not in FORMATS:
             raise WrongArguments(f"there is no format {self.format}: choose {' or '.join(FORMATS)}")
         self.services_only = "--services-only" in given
@@ -77,6 +77,8 @@ class Options:
 
 def main(argv: "list[str] | None" = None) -> int:
     """Run the command line with these arguments, by default the program's own, and return its exit status."""
+    if sys.stdout is None:  # how Python says that file descriptor 1 was closed
+        return _fail(FAILED, "there is no standard output to write to")
     try:
         options = Options(sys.argv[1:] if argv is None else argv)
         if options.help:
@@ -98,7 +100,7 @@ def main(argv: "list[str] | None" = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
-        return _fail(FAILED, f"{error.filename or 'writing'}: {error.strerror}")
+        return _fail(FAILED, f"{error.filename or 'writing the output'}: {error.strerror}")
 
 
 def _fail(status: int, message: str) -> int:

@@ -12,7 +12,7 @@ from struct import Struct
 
 from .attrs import Nest, text, u16, u32
 from .dataclass import dataclass
-from .errors import DecodeError, netlink_error
+from .errors import DecodeError, NetlinkError, netlink_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Connection:
         self.transport = transport
         self._seq = 0
         self._dumping = False  # a dump was begun and its end not yet read
+        self._datagram, self._offset = b"", 0  # what was received last, and how much of it is read
 
     def request(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> bytes:
         """The attributes of the one message that answers, which must be of command `reply`."""
@@ -113,43 +114,49 @@ class Connection:
         )
 
     def _send(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
-        if self._dumping:
-            # The kernel keeps one dump a socket and answers EBUSY to a second (netlink_dump_start()).
-            for _ in self._replies("reading the rest of a dump that was given up"):
-                pass
+        while self._dumping:
+            # The kernel keeps one dump a socket and answers EBUSY to a second (netlink_dump_start()): read what is left
+            # of one that was given up. Where its end does not come, it is for the kernel to say whether it is busy.
+            try:
+                for _ in self._replies("reading the rest of a dump that was given up"):
+                    pass
+            except DecodeError:
+                continue
+            except NetlinkError:
+                break
         self._seq = self._seq % 0xFFFFFFFF + 1
+        message = request(family, NLM_F_REQUEST | flags, self._seq, self.transport.port, command, attributes)
         try:
-            self.transport.send(
-                request(family, NLM_F_REQUEST | flags, self._seq, self.transport.port, command, attributes)
-            )
+            self.transport.send(message)
         except OSError as error:
             raise netlink_error(error.errno or 0, doing) from None
         self._dumping = flags == NLM_F_DUMP
+        self._datagram, self._offset = b"", 0
 
     def _replies(self, doing: str, take: "Take | None" = None) -> "Iterator[Message]":
         """The messages that answer the last request; others, such as late answers to an earlier one, are skipped."""
         while True:
-            try:
-                datagram = self.transport.recv()
-            except OSError as error:
-                raise netlink_error(error.errno or 0, doing) from None
-            offset = 0
-            while offset < len(datagram):
-                if take:
-                    taken = take(datagram, offset, self._seq)
-                    if taken > offset:
-                        offset = taken
-                        continue
-                message, offset = message_at(datagram, offset)
-                if message.seq != self._seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
+            if self._offset >= len(self._datagram):
+                try:
+                    self._datagram, self._offset = self.transport.recv(), 0
+                except OSError as error:
+                    raise netlink_error(error.errno or 0, doing) from None
+            datagram, offset = self._datagram, self._offset
+            if take:
+                self._offset = take(datagram, offset, self._seq)
+                if self._offset > offset:
                     continue
-                if message.type in (NLMSG_DONE, NLMSG_ERROR):
-                    self._dumping = False
-                    errno, ext_ack = result(message)
-                    if errno:
-                        raise netlink_error(errno, doing, ext_ack)
-                    return
-                yield message
+            self._offset = len(datagram)  # what follows a message that can't be read can't be found
+            message, self._offset = message_at(datagram, offset)
+            if message.seq != self._seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
+                continue
+            if message.type in (NLMSG_DONE, NLMSG_ERROR):
+                self._dumping = False
+                errno, ext_ack = result(message)
+                if errno:
+                    raise netlink_error(errno, doing, ext_ack)
+                return
+            yield message
 
 
 def messages(datagram: bytes) -> "Iterator[Message]":

@@ -15,12 +15,8 @@ from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
-
-    NamesBase = dict[int, str]
-else:
-    NamesBase = dict
 
 FAMILY_NAME = "IPVS"
 
@@ -69,8 +65,8 @@ STATS = Nest(
 )
 STATS64 = Nest("IPVS_STATS_ATTR", {type: (name, u64) for type, (name, _) in STATS.table.items()})
 
-# Texts, addresses, ports (network byte order) and STATS are left as they are here, and read where the model is made:
-# there the careful path and the fast one (layout.py) meet.
+# Texts, addresses, STATS and the network byte order of ports are left as they are here, and read where the model is
+# made: there the careful path and the fast one (layout.py) meet.
 SERVICE = Nest(
     "IPVS_SVC_ATTR",
     {
@@ -145,23 +141,22 @@ DEST_ROW += ["ACTIVE_CONNS", "INACT_CONNS", "PERSIST_CONNS", "ADDR_FAMILY?"]
 COUNTERS = [name for name, _ in STATS64.table.values()]
 
 
-class Names(NamesBase):
-    """Names of numbers; a number without a name is its own, as text."""
-
-    def __missing__(self, number: int) -> str:
-        return str(number)
-
+# IPVS_CMD_ATTR_SERVICE with just those attributes by which a service is found, each (length, type, payload): by AF,
+# PROTOCOL, ADDR (a union nf_inet_addr, 16 bytes) and PORT; by AF and FWMARK. Every dump of real servers asks with one.
+BY_ADDRESS = struct.Struct("=HH HHHxx HHHxx HH16s HHHxx")
+BY_FWMARK = struct.Struct("=HH HHHxx HHI")
 
 # Linux's own numbers: AF_INET6 differs between systems, and a capture may be read on another one.
 AF_INET = 2
 AF_INET6 = 10
 ADDRESS_FAMILIES = {AF_INET: "inet", AF_INET6: "inet6"}
-PROTOCOLS = Names({6: "tcp", 17: "udp", 132: "sctp"})
-FORWARDING = Names({0: "masquerade", 1: "local", 2: "tunnel", 3: "direct", 4: "bypass"})  # IP_VS_CONN_F_*
-TUNNEL_TYPES = Names({0: "ipip", 1: "gue", 2: "gre"})  # IP_VS_CONN_F_TUNNEL_TYPE_*
-DAEMON_STATES = Names({1: "master", 2: "backup"})  # IP_VS_STATE_*
+PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
+FORWARDING = {0: "masquerade", 1: "local", 2: "tunnel", 3: "direct", 4: "bypass"}  # IP_VS_CONN_F_*
+TUNNEL_TYPES = {b"": "ipip", 0: "ipip", 1: "gue", 2: "gre"}  # IP_VS_CONN_F_TUNNEL_TYPE_*; absent before Linux 5.3
+DAEMON_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_*
 
 OCTETS = [str(number) for number in range(256)]
+NETWORKS: "dict[bytes, str]" = {}  # the first three bytes of IPv4 addresses, as text with the dot after them
 NO_TUNNEL_FLAGS = TunnelFlags(0)
 new = object.__new__
 
@@ -188,7 +183,10 @@ def decode_service(attributes: bytes) -> Service:
 
 def decode_destination(attributes: bytes, service_family: str) -> Destination:
     """A Destination from the attributes of an IPVS_CMD_NEW_DEST; `service_family` is for kernels before 3.18."""
-    (destination,) = destinations([_row(DEST_ROW, COMMAND.decode(attributes)["DEST"])], service_family)
+    values = COMMAND.decode(attributes)["DEST"]
+    if len(values["ADDR"]) not in (4, 16):
+        raise DecodeError(f"an address of {len(values['ADDR'])} bytes")
+    (destination,) = destinations([_row(DEST_ROW, values)], service_family)
     return destination
 
 
@@ -197,7 +195,10 @@ def _row(names: "list[str]", values: Values) -> "tuple[Any, ...]":
     counters = values.get("STATS64", {})
     if len(counters) < len(COUNTERS):  # before Linux 4.1 there are none of 64 bits
         counters = {**STATS.decode(values["STATS"]), **counters}
-    return (*payloads, *(counters[name] for name in COUNTERS))
+    missing = [name for name in COUNTERS if name not in counters]
+    if missing:
+        raise DecodeError(f"{STATS.prefix}_{missing[0]} is missing")
+    return (*payloads, *[counters[name] for name in COUNTERS])
 
 
 def services(rows: "Iterable[tuple[Any, ...]]") -> "list[Service]":
@@ -210,7 +211,7 @@ def services(rows: "Iterable[tuple[Any, ...]]") -> "list[Service]":
         made.append(
             Service(
                 family,
-                None if fwmark else PROTOCOLS[_present(protocol, "PROTOCOL")],
+                None if fwmark else _name(PROTOCOLS, _present(protocol, "PROTOCOL")),
                 None if fwmark else _address(family, _present(address, "ADDR")),
                 None if fwmark else ntohs(_present(port, "PORT")),
                 fwmark or None,  # 0 is no mark
@@ -246,21 +247,33 @@ def destinations(rows: "Iterable[tuple[Any, ...]]", service_family: str) -> "lis
         stats.bps_out = outbps
 
         destination = new(Destination)
-        if af == AF_INET and len(address) == 16:
+        if af == AF_INET:
             destination.address_family = "inet"
-            destination.address = f"{OCTETS[address[0]]}.{OCTETS[address[1]]}.{OCTETS[address[2]]}.{OCTETS[address[3]]}"
+            try:
+                destination.address = NETWORKS[address[:3]] + OCTETS[address[3]]
+            except KeyError:
+                destination.address = _address("inet", address)
+                if len(NETWORKS) >= 4096:
+                    NETWORKS.clear()
+                NETWORKS[address[:3]] = destination.address.rpartition(".")[0] + "."
         else:
-            destination.address_family = family = _address_family(af) if af else service_family
+            destination.address_family = family = service_family if af == b"" else _address_family(af)
             destination.address = _address(family, address)
         destination.port = ntohs(port)
-        destination.forwarding = FORWARDING[forwarding]
+        try:
+            destination.forwarding = FORWARDING[forwarding]
+        except KeyError:
+            destination.forwarding = str(forwarding)
         destination.weight = weight
         destination.upper_threshold = upper
         destination.lower_threshold = lower
         destination.active_connections = active
         destination.inactive_connections = inactive
         destination.persistent_connections = persistent
-        destination.tunnel_type = TUNNEL_TYPES[tunnel_type or 0]
+        try:
+            destination.tunnel_type = TUNNEL_TYPES[tunnel_type]
+        except KeyError:
+            destination.tunnel_type = str(tunnel_type)
         destination.tunnel_port = ntohs(tunnel_port) if tunnel_port else 0
         destination.tunnel_flags = TunnelFlags(tunnel_flags) if tunnel_flags else NO_TUNNEL_FLAGS
         destination.stats = stats
@@ -291,7 +304,7 @@ def decode_daemon(attributes: bytes) -> Daemon:
     elif "MCAST_GROUP6" in values:
         group = _address("inet6", values["MCAST_GROUP6"])
     return Daemon(
-        state=DAEMON_STATES[values["STATE"]],
+        state=_name(DAEMON_STATES, values["STATE"]),
         mcast_ifn=values["MCAST_IFN"],
         sync_id=values["SYNC_ID"],
         sync_maxlen=values.get("SYNC_MAXLEN"),
@@ -310,19 +323,22 @@ def encode_service_key(
 ) -> bytes:
     """The attributes by which the kernel finds a service (ip_vs_genl_parse_service()), for a request about it.
     Values that name none are a ValueError."""
-    values: dict[str, Any] = {"AF": _number(ADDRESS_FAMILIES, address_family)}
+    family = _number(ADDRESS_FAMILIES, address_family)
     try:
         if fwmark is not None:
-            values["FWMARK"] = fwmark
-        elif protocol is None or address is None or port is None:
+            return BY_FWMARK.pack(20, 1, 6, 1, family, 8, 5, fwmark)
+        if protocol is None or address is None or port is None:
             raise ValueError("a service is known by protocol, address and port, or by fwmark")
-        else:
-            values["PROTOCOL"] = _number(PROTOCOLS, protocol)
-            values["ADDR"] = _packed_address(address_family, address)
-            values["PORT"] = htons(port)
-        return COMMAND.encode({"SERVICE": values})
-    except (struct.error, OverflowError):
-        raise ValueError(f"a port has 16 bits, a fwmark 32: {port or fwmark}") from None
+        if not 0 <= port <= 0xFFFF:  # which htons() of Python 3.9 does not mind
+            raise ValueError(f"a port has 16 bits: {port}")
+        packed = socket.inet_pton(socket.AF_INET if family == AF_INET else socket.AF_INET6, address)
+        return BY_ADDRESS.pack(
+            48, 1, 6, 1, family, 6, 2, _number(PROTOCOLS, protocol), 20, 3, packed, 6, 4, htons(port)
+        )
+    except OSError:
+        raise ValueError(f"{address!r} is no {address_family} address") from None
+    except struct.error:
+        raise ValueError(f"a fwmark has 32 bits, a protocol 16: {fwmark or protocol}") from None
 
 
 def service_key(attributes: bytes) -> "tuple[Any, ...] | None":
@@ -352,14 +368,6 @@ def _address(family: str, payload: bytes) -> str:
     raise DecodeError(f"an {family} address of {len(payload)} bytes")
 
 
-def _packed_address(family: str, address: str) -> bytes:
-    try:
-        packed = socket.inet_pton(socket.AF_INET if family == "inet" else socket.AF_INET6, address)
-    except OSError:
-        raise ValueError(f"{address!r} is no {family} address") from None
-    return packed.ljust(16, b"\0")  # union nf_inet_addr
-
-
 def _prefix_length(family: str, netmask: int) -> int:
     # For IPv4 a mask, in network order, of which only the number of bits matters here; for IPv6 already the length.
     if family == "inet":
@@ -374,6 +382,10 @@ def _text(payload: bytes, name: str) -> str:
         return text.decode(payload)
     except DecodeError as error:
         raise DecodeError(f"IPVS_SVC_ATTR_{name}: {error.what}") from None
+
+
+def _name(names: "Mapping[Any, str]", number: int) -> str:
+    return names.get(number) or str(number)
 
 
 def _present(payload: "Any", name: str) -> "Any":

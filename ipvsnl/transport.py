@@ -60,11 +60,12 @@ class NetlinkSocket:
             self._socket.close()
             raise netlink_error(error.errno or 0, "setting up a generic netlink socket") from None
         self.port: int = self._socket.getsockname()[0]
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))  # once: the kernel fills it, and nothing else is touched
 
     def _set_up(self, timeout: "float | None") -> None:
         if timeout is not None:
             # Not settimeout(): that makes Python poll() before each call, two more system calls for each dump.
-            seconds, microseconds = divmod(round(timeout * 1_000_000), 1_000_000)
+            seconds, microseconds = divmod(max(round(timeout * 1_000_000), 1), 1_000_000)  # 0 would be for ever
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", seconds, microseconds))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             with suppress(OSError):  # before Linux 4.3 and 4.12: errors then come without words
@@ -79,12 +80,12 @@ class NetlinkSocket:
 
     def recv(self) -> bytes:
         try:
-            datagram = self._socket.recv(BUFFER_SIZE, socket.MSG_TRUNC)
+            size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
         except BlockingIOError:  # how SO_RCVTIMEO ends
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-        if len(datagram) > BUFFER_SIZE:  # MSG_TRUNC returns the true length of what did not fit
+        if size > BUFFER_SIZE:  # MSG_TRUNC returns the true length of what did not fit
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-        return datagram
+        return bytes(self._buffer[:size])
 
     def fileno(self) -> int:
         return self._socket.fileno()

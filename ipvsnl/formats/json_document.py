@@ -1,16 +1,17 @@
-"""One JSON document, with the fields of the model under their own names."""
+"""One JSON document, with the fields of the model under their own names.
 
-import json
+Spelled out, since that is several times faster than a general encoder: only the names of scheduler and persistence
+engine are texts in which a character could need an escape.
+"""
 
-from ..model import ServiceFlags, TunnelFlags
+from json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from enum import IntFlag
-    from typing import Any
 
-    from ..model import Destination, Service
+    from ..model import Destination, Service, Stats
 
 
 def render(entries: "Iterable[tuple[Service, list[Destination] | None]]", timestamp: int) -> "Iterator[str]":
@@ -18,33 +19,54 @@ def render(entries: "Iterable[tuple[Service, list[Destination] | None]]", timest
     such key. The document has no time in it: `timestamp` is for formats that do."""
     before = '{"services": ['
     for service, destinations in entries:
-        value = fields(service)
+        text = before + _service(service)
         if destinations is not None:
-            value["destinations"] = [fields(destination) for destination in destinations]
-        yield before + json.dumps(value)
+            text += f', "destinations": [{", ".join([_destination(destination) for destination in destinations])}]'
+        yield text + "}"
         before = ", "
-    yield (before if before != ", " else "") + "]}\n"
+    yield "]}\n" if before == ", " else before + "]}\n"
 
 
-def fields(record: object) -> "dict[str, Any]":
-    """The fields of a dataclass of the model, as what json can write."""
-    values: dict[str, Any] = {}
-    for name in record.__slots__:  # type: ignore[attr-defined]
-        value = getattr(record, name)
-        if isinstance(value, (ServiceFlags, TunnelFlags)):
-            value = flag_names(value)
-        elif name == "stats":
-            value = fields(value)
-        values[name] = value
-    return values
+def _service(service: "Service") -> str:
+    """A service, still open for its real servers."""
+    return (
+        f'{{"address_family": "{service.address_family}", "protocol": {dumps(service.protocol)}, '
+        f'"address": {dumps(service.address)}, "port": {dumps(service.port)}, "fwmark": {dumps(service.fwmark)}, '
+        f'"scheduler": {dumps(service.scheduler)}, "flags": {_flags(service.flags)}, '
+        f'"timeout": {service.timeout}, "netmask": {service.netmask}, '
+        f'"persistence_engine": {dumps(service.persistence_engine)}, "stats": {_stats(service.stats)}'
+    )
 
 
-def flag_names(flags: "IntFlag") -> list[str]:
+def _destination(destination: "Destination") -> str:
+    return (
+        f'{{"address_family": "{destination.address_family}", "address": "{destination.address}", '
+        f'"port": {destination.port}, "forwarding": "{destination.forwarding}", "weight": {destination.weight}, '
+        f'"upper_threshold": {destination.upper_threshold}, "lower_threshold": {destination.lower_threshold}, '
+        f'"active_connections": {destination.active_connections}, '
+        f'"inactive_connections": {destination.inactive_connections}, '
+        f'"persistent_connections": {destination.persistent_connections}, '
+        f'"tunnel_type": "{destination.tunnel_type}", "tunnel_port": {destination.tunnel_port}, '
+        f'"tunnel_flags": {_flags(destination.tunnel_flags)}, "stats": {_stats(destination.stats)}}}'
+    )
+
+
+def _stats(stats: "Stats") -> str:
+    return (
+        f'{{"connections": {stats.connections}, "pkts_in": {stats.pkts_in}, "pkts_out": {stats.pkts_out}, '
+        f'"bytes_in": {stats.bytes_in}, "bytes_out": {stats.bytes_out}, "cps": {stats.cps}, '
+        f'"pps_in": {stats.pps_in}, "pps_out": {stats.pps_out}, "bps_in": {stats.bps_in}, "bps_out": {stats.bps_out}}}'
+    )
+
+
+def _flags(flags: "IntFlag") -> str:
     """The names of the flags that are set, lower case; bits without a name as one hex number after them."""
+    if flags == 0:
+        return "[]"
     names = []
     rest = int(flags)
     for flag in type(flags):
-        if flag & flags:
+        if rest & flag:
             names.append(str(flag.name).lower())
             rest &= ~int(flag)
-    return names + [hex(rest)] * bool(rest)
+    return dumps([*names, hex(rest)] if rest else names)
