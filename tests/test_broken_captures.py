@@ -1,0 +1,140 @@
+"""Files that are no capture of an IPVS dump: each is status 1 and one line that says which. A part of the
+truth is never printed as if it were the whole."""
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import netlink
+import pytest
+from conftest import KERNELS, capture, run
+
+from ipvsnl import Client, DecodeError, pcap
+from ipvsnl.capture import Replay
+from ipvsnl.cli import main
+
+GOOD = capture("linux-6.1")
+RECORDS = netlink.records(GOOD)
+OTHER_ORDER = ">" if struct.pack("=H", 1) == struct.pack("<H", 1) else "<"
+
+
+def snapped(size: int) -> list[bytes]:
+    """The records as a capture with this snap length has them."""
+    short = []
+    for record in RECORDS:
+        seconds, fraction, _, true_size = struct.unpack_from("=IIII", record)
+        packet = record[16 : 16 + size]
+        short.append(struct.pack("=IIII", seconds, fraction, len(packet), true_size) + packet)
+    return short
+
+
+BROKEN = {
+    "an empty file": (b"", "empty"),
+    "one byte": (GOOD[:1], ""),
+    "a cut file header": (GOOD[:23], "cut short"),
+    "a text": (b"ipvs_virtual_server,address=10.0.0.1\n" * 9, "not a pcap"),
+    "a gzipped capture": (b"\x1f\x8b\x08\0" + bytes(60), "not a pcap"),
+    "pcapng": (b"\x0a\x0d\x0d\x0a" + struct.pack("=III", 28, 0x1A2B3C4D, 1) + bytes(16), "pcapng"),
+    "Ethernet": (netlink.pcap(RECORDS, link_type=1), "link type 1,"),
+    "cooked Linux packets": (netlink.pcap(RECORDS, link_type=113), "link type 113,"),
+    "the other byte order": (netlink.pcap(RECORDS, order=OTHER_ORDER), "byte order"),
+    "the other byte order, nanoseconds": (
+        netlink.pcap(RECORDS, magic=netlink.NANOSECONDS, order=OTHER_ORDER),
+        "byte order",
+    ),
+    "no records": (netlink.pcap([]), "no IPVS dump"),
+    "a cut record": (GOOD[:-1], "cut short"),
+    "a cut record header": (GOOD[: 24 + 7], "cut short"),
+    "a snap length of 96": (netlink.pcap(snapped(96)), "96 of"),
+    "an impossible record": (GOOD[:24] + struct.pack("=IIII", 1, 1, 2**32 - 1, 2**32 - 1) + bytes(99), "damaged"),
+    "a record without its header": (GOOD[:24] + struct.pack("=IIII", 1, 1, 15, 15) + bytes(15), "damaged"),
+    "other generic netlink": (netlink.pcap(RECORDS[:3]), "no IPVS dump"),
+    "other netlink": (netlink.pcap([netlink.record(b"route", protocol=0)]), "no IPVS dump"),
+    "no service dump": (capture("linux-6.1", "control.pcap"), "no IPVS dump"),
+    "nonsense for netlink": (netlink.pcap([netlink.record(bytes(40))]), ""),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_capture_is_one_line_that_says_what_it_is(what: str, tmp_path: Path, capsys: Any) -> None:
+    content, said = BROKEN[what]
+    file = tmp_path / "file.pcap"
+    file.write_bytes(content)
+    assert main(["--replay", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("ipvsnl: ") and err.count("\n") == 1
+    assert said in err
+
+
+def test_a_broken_capture_is_so_for_the_program_too(tmp_path: Path) -> None:
+    file = tmp_path / "file.pcap"
+    file.write_bytes(b"")
+    done = run("--replay", file)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "empty" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_capture_that_is_cut_at_any_byte_is_an_error_unless_between_two_records() -> None:
+    content = capture("linux-6.1", "control.pcap")
+    ends = {24}
+    for record in netlink.records(content):
+        ends.add(max(ends) + len(record))
+    for size in range(len(content)):
+        if size in ends:
+            assert len(list(pcap.read(io.BytesIO(content[:size])))) == sorted(ends).index(size)
+        else:
+            with pytest.raises(DecodeError):
+                list(pcap.read(io.BytesIO(content[:size])))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_capture_that_ends_between_two_records_is_all_that_came_before_or_an_error(kernel: str) -> None:
+    """It is no fault in the file; but a dump that it does not have to its end is not printed as if it were whole."""
+    records = netlink.records(capture(kernel))
+    whole = list(Client(transport=Replay(io.BytesIO(capture(kernel)))).dump())
+    outcomes = set()
+    for count in range(len(records)):
+        try:
+            client = Client(transport=Replay(io.BytesIO(netlink.pcap(records[:count]))))
+        except DecodeError as error:
+            assert "no IPVS dump" in str(error)
+            outcomes.add("no dump")
+            continue
+        read = []
+        with pytest.raises(DecodeError, match="does not hold the real servers of"):
+            for entry in client.dump():
+                read.append(entry)
+        assert read == whole[: len(read)]
+        outcomes.add("some pools" if read else "no pools")
+    assert outcomes == {"no dump", "no pools", "some pools"}
+
+
+def test_a_dump_without_its_end_is_not_complete() -> None:
+    question = next(n for n, record in enumerate(RECORDS) if netlink.datagram(record)[16:17] == b"\4")
+    with pytest.raises(DecodeError, match="complete"):
+        Replay(io.BytesIO(netlink.pcap(RECORDS[: question + 2])))
+
+
+def test_a_dump_whose_end_was_lost_is_not_complete_though_the_capture_goes_on() -> None:
+    question = next(n for n, record in enumerate(RECORDS) if netlink.datagram(record)[16:17] == b"\4")
+    with pytest.raises(DecodeError, match="no IPVS dump"):
+        Replay(io.BytesIO(netlink.pcap(RECORDS[: question + 2] + RECORDS[question + 3 :])))
+
+
+def test_any_byte_may_be_wrong_and_the_worst_is_a_decode_error() -> None:
+    start = next(n for n, record in enumerate(RECORDS) if netlink.datagram(record)[16:17] == b"\4")
+    small = netlink.pcap(RECORDS[start : start + 6])
+    for position in range(len(small)):
+        changed = bytearray(small)
+        changed[position] ^= 0xFF
+        try:
+            client = Client(transport=Replay(io.BytesIO(bytes(changed))))
+            client.services()
+        except DecodeError:
+            continue
+
+
+def test_the_class_of_the_error_is_the_libraries() -> None:
+    with pytest.raises(DecodeError, match="empty"):
+        Replay(io.BytesIO(b""))

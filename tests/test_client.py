@@ -1,0 +1,405 @@
+"""The client: which questions reach the kernel, what comes of the answers, and what it never asks.
+
+The kernel is the scripted one of tests/netlink.py, with three services.
+"""
+
+import errno
+import os
+import socket
+
+import netlink
+import pytest
+
+import ipvsnl
+from ipvsnl import (
+    Client,
+    DecodeError,
+    Destination,
+    Info,
+    NetlinkError,
+    NotAvailableError,
+    NotFoundError,
+    PermissionDeniedError,
+    Service,
+    Timeouts,
+)
+
+WEB = netlink.service()
+WEB6 = netlink.service(
+    AF=netlink.u16(10), ADDR=netlink.address("2001:db8::1"), PORT=netlink.be16(443), NETMASK=netlink.u32(128)
+)
+MARK = netlink.fwmark_service(47)
+POOL = [netlink.destination(), netlink.destination(ADDR=netlink.address("192.0.2.2"))]
+POOL6 = [netlink.destination(ADDR=netlink.address("2001:db8::2"), ADDR_FAMILY=netlink.u16(10))]
+ENTRIES = [(WEB, POOL), (WEB6, POOL6), (MARK, [])]
+
+LIST_FAMILIES = (netlink.NLCTRL, netlink.GETFAMILY, True)
+FAMILY_BY_NAME = (netlink.NLCTRL, netlink.GETFAMILY, False)
+SERVICES = (netlink.IPVS, netlink.GET_SERVICE, True)
+ONE_SERVICE = (netlink.IPVS, netlink.GET_SERVICE, False)
+DESTS = (netlink.IPVS, netlink.GET_DEST, True)
+
+
+@pytest.fixture
+def kernel() -> netlink.IPVSKernel:
+    return netlink.IPVSKernel(ENTRIES)
+
+
+@pytest.fixture
+def client(kernel: netlink.IPVSKernel) -> Client:
+    return Client(transport=kernel)
+
+
+def address_and_mark(service: Service) -> tuple[object, object]:
+    return service.address, service.fwmark
+
+
+def test_services_are_listed_in_the_kernels_order(client: Client) -> None:
+    assert [address_and_mark(service) for service in client.services()] == [
+        ("10.0.0.1", None),
+        ("2001:db8::1", None),
+        (None, 47),
+    ]
+
+
+def test_dests_are_those_of_the_service(client: Client) -> None:
+    web, web6, mark = client.services()
+    assert [destination.address for destination in client.dests(web)] == ["192.0.2.1", "192.0.2.2"]
+    assert [destination.address for destination in client.dests(web6)] == ["2001:db8::2"]
+    assert client.dests(mark) == []
+
+
+def test_a_dump_is_each_service_with_its_real_servers(client: Client) -> None:
+    assert [(address_and_mark(service), len(dests)) for service, dests in client.dump()] == [
+        (("10.0.0.1", None), 2),
+        (("2001:db8::1", None), 1),
+        ((None, 47), 0),
+    ]
+
+
+def test_a_dump_costs_one_request_for_the_services_and_one_for_each_pool(
+    client: Client, kernel: netlink.IPVSKernel
+) -> None:
+    list(client.dump())
+    assert kernel.asked() == [LIST_FAMILIES, SERVICES, DESTS, DESTS, DESTS]
+
+
+def test_services_alone_ask_for_no_real_servers(client: Client, kernel: netlink.IPVSKernel) -> None:
+    client.services()
+    assert kernel.asked() == [LIST_FAMILIES, SERVICES]
+
+
+def test_a_dump_is_lazy(client: Client, kernel: netlink.IPVSKernel) -> None:
+    entries = client.dump()
+    assert kernel.asked() == [LIST_FAMILIES]
+    next(entries)
+    assert kernel.asked() == [LIST_FAMILIES, SERVICES, DESTS]
+
+
+def test_an_empty_ipvs_is_an_empty_dump() -> None:
+    assert list(Client(transport=netlink.IPVSKernel()).dump()) == []
+
+
+def test_a_service_that_goes_during_a_dump_has_no_real_servers(client: Client, kernel: netlink.IPVSKernel) -> None:
+    """As the kernel answers; it does not tell a service that has gone from one without real servers."""
+    entries = client.dump()
+    next(entries)
+    kernel.entries.clear()
+    assert [dests for _, dests in entries] == [[], []]
+
+
+def test_a_dump_that_was_given_up_does_not_disturb_the_next(client: Client) -> None:
+    next(client.dump())
+    assert [len(dests) for _, dests in client.dump()] == [2, 1, 0]
+
+
+def test_two_dumps_at_once_do_not_disturb_each_other(client: Client) -> None:
+    both = list(zip(client.dump(), client.dump()))
+    assert len(both) == 3
+    assert all(one == other for one, other in both)
+
+
+def test_a_dump_over_several_datagrams_is_read_whole() -> None:
+    trees = [netlink.service(PORT=netlink.be16(port)) for port in range(1, 300)]
+
+    def pages(request: netlink.Request) -> "list[netlink.Reply] | None":
+        if request.type != netlink.IPVS:
+            return None
+        parts = [
+            netlink.message(netlink.IPVS, netlink.pack(tree), command=netlink.NEW_SERVICE, seq=request.seq)
+            for tree in trees
+        ]
+        return [b"".join(parts[:100]), b"".join(parts[100:200]), b"".join(parts[200:]), netlink.done(seq=request.seq)]
+
+    services = Client(transport=netlink.IPVSKernel(special=pages)).services()
+    assert [service.port for service in services] == list(range(1, 300))
+
+
+def test_the_version_and_the_table_size(client: Client) -> None:
+    assert client.info() == Info("1.2.1", 4096)
+
+
+def test_the_timeouts(client: Client) -> None:
+    assert client.timeouts() == Timeouts(tcp=900, tcp_fin=120, udp=300)
+
+
+def test_the_daemons() -> None:
+    def answer(request: netlink.Request) -> "list[netlink.Reply] | None":
+        if request.command != netlink.GET_DAEMON:
+            return None
+        values = [(1, netlink.u32(2)), (2, netlink.text("eth0")), (3, netlink.u32(7))]
+        payload = netlink.pack([(netlink.CMD_DAEMON, values)])
+        message = netlink.message(netlink.IPVS, payload, command=netlink.NEW_DAEMON, seq=request.seq)
+        return [message, netlink.done(seq=request.seq)]
+
+    (daemon,) = Client(transport=netlink.IPVSKernel(special=answer)).daemons()
+    assert (daemon.state, daemon.mcast_ifn, daemon.sync_id) == ("backup", "eth0", 7)
+
+
+# One service.
+
+
+def test_a_service_by_protocol_address_and_port(client: Client, kernel: netlink.IPVSKernel) -> None:
+    assert client.service("tcp", "10.0.0.1", 80) == client.services()[0]
+    assert kernel.asked()[1] == ONE_SERVICE
+
+
+def test_an_ipv6_service_by_protocol_address_and_port(client: Client) -> None:
+    assert client.service("tcp", "2001:db8::1", 443) == client.services()[1]
+
+
+def test_a_service_by_fwmark(client: Client) -> None:
+    assert client.service(fwmark=47) == client.services()[2]
+
+
+def test_a_service_by_keywords(client: Client) -> None:
+    assert client.service(protocol="tcp", address="10.0.0.1", port=80).port == 80
+
+
+def test_a_fwmark_is_of_ipv4_unless_said_otherwise(client: Client) -> None:
+    with pytest.raises(NotFoundError):
+        client.service(fwmark=47, address_family="inet6")
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"protocol": "udp", "address": "10.0.0.1", "port": 80}, {"fwmark": 48}], ids=["address", "fwmark"]
+)
+def test_a_service_that_is_not_there_is_a_not_found_error(client: Client, wanted: "dict[str, object]") -> None:
+    with pytest.raises(NotFoundError) as caught:
+        client.service(**wanted)  # type: ignore[arg-type]
+    assert isinstance(caught.value, LookupError) and caught.value.errno == errno.ESRCH
+    assert all(str(value) in str(caught.value) for value in wanted.values())
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"protocol": "tcp"},
+        {"protocol": "tcp", "address": "10.0.0.1"},
+        {"protocol": "icmp", "address": "10.0.0.1", "port": 80},
+        {"protocol": "tcp", "address": "10.0.0.256", "port": 80},
+        {"protocol": "tcp", "address": "10.0.0.1", "port": 65536},
+        {"protocol": "tcp", "address": "10.0.0.1", "port": -1},
+        {"protocol": "tcp", "address": "10.0.0.1", "port": 80, "address_family": "inet6"},
+        {"protocol": "tcp", "address": "10.0.0.1", "port": 80, "address_family": "ipx"},
+        {"fwmark": -1},
+        {"fwmark": 2**32},
+    ],
+)
+def test_arguments_that_name_no_service_are_a_value_error(
+    client: Client, kernel: netlink.IPVSKernel, wanted: "dict[str, object]"
+) -> None:
+    with pytest.raises(ValueError):
+        client.service(**wanted)  # type: ignore[arg-type]
+    assert kernel.asked() == [LIST_FAMILIES]
+
+
+def test_dests_of_a_service_with_an_unknown_protocol_are_asked_by_its_number() -> None:
+    odd = netlink.service(PROTOCOL=netlink.u16(47))
+    client = Client(transport=netlink.IPVSKernel([(odd, POOL)]))
+    assert len(client.dests(client.services()[0])) == 2
+
+
+# What the kernel must not be made to do.
+
+
+def test_by_default_no_family_is_asked_for_by_name(client: Client, kernel: netlink.IPVSKernel) -> None:
+    """Asking by name is what makes the kernel load a module."""
+    list(client.dump())
+    client.service(fwmark=47)
+    assert FAMILY_BY_NAME not in kernel.asked()
+
+
+def test_load_module_asks_for_ipvs_by_name() -> None:
+    kernel = netlink.IPVSKernel()
+    Client(transport=kernel, load_module=True)
+    assert kernel.asked() == [FAMILY_BY_NAME]
+    assert kernel.requests[0].attributes == netlink.attribute(2, b"IPVS\0")
+
+
+def test_no_request_changes_anything(client: Client, kernel: netlink.IPVSKernel) -> None:
+    list(client.dump())
+    client.service(fwmark=47)
+    client.info(), client.timeouts(), client.daemons()
+    get = {netlink.GET_SERVICE, netlink.GET_DEST, netlink.GET_DAEMON, netlink.GET_CONFIG, netlink.GET_INFO}
+    assert {command for family, command, _ in kernel.asked() if family == netlink.IPVS} == get
+
+
+# Failures.
+
+
+def test_a_kernel_without_ipvs_is_a_not_available_error_that_says_what_helps() -> None:
+    with pytest.raises(NotAvailableError) as caught:
+        Client(transport=netlink.IPVSKernel(loaded=False))
+    assert "modprobe ip_vs" in str(caught.value) and "--load-module" in str(caught.value)
+
+
+def test_a_module_that_cannot_be_loaded_is_a_not_available_error() -> None:
+    with pytest.raises(NotAvailableError, match="ip_vs"):
+        Client(transport=netlink.IPVSKernel(loaded=False), load_module=True)
+
+
+def refusing(number: int, words: "str | None" = None) -> Client:
+    """A client whose kernel refuses every IPVS command."""
+
+    def refuse(request: netlink.Request) -> "list[netlink.Reply] | None":
+        if request.type == netlink.NLCTRL:
+            return None
+        return [netlink.refusal(number, words, request=request.raw, seq=request.seq)]
+
+    return Client(transport=netlink.IPVSKernel(special=refuse))
+
+
+@pytest.mark.parametrize("ask", ["services", "info", "timeouts", "daemons"])
+def test_without_the_privilege_every_question_is_a_permission_denied_error(ask: str) -> None:
+    with pytest.raises(PermissionDeniedError, match="CAP_NET_ADMIN"):
+        getattr(refusing(errno.EPERM), ask)()
+
+
+def test_without_the_privilege_one_service_is_a_permission_denied_error() -> None:
+    with pytest.raises(PermissionDeniedError):
+        refusing(errno.EPERM).service(fwmark=47)
+
+
+def test_another_refusal_is_a_netlink_error_with_the_kernels_words() -> None:
+    with pytest.raises(NetlinkError, match="the kernel says: too early") as caught:
+        refusing(errno.EAGAIN, "too early").service(fwmark=47)
+    assert caught.value.errno == errno.EAGAIN and not isinstance(caught.value, NotFoundError)
+
+
+def test_a_client_goes_on_after_a_service_that_cannot_be_read() -> None:
+    kernel = netlink.IPVSKernel([(netlink.service(AF=netlink.u16(1)), []), *ENTRIES])
+    client = Client(transport=kernel)
+    with pytest.raises(DecodeError):
+        client.services()
+    del kernel.entries[0]
+    assert len(client.services()) == 3
+
+
+def test_a_client_goes_on_after_a_service_that_cannot_be_read_in_the_datagram_of_its_end() -> None:
+    def in_one_datagram(request: netlink.Request) -> "list[netlink.Reply] | None":
+        if request.type != netlink.IPVS:
+            return None
+        trees = [service for service, _ in kernel.entries]
+        parts = [
+            netlink.message(netlink.IPVS, netlink.pack(tree), command=netlink.NEW_SERVICE, seq=request.seq)
+            for tree in trees
+        ]
+        return [b"".join([*parts, netlink.done(seq=request.seq)])]
+
+    kernel = netlink.IPVSKernel([(netlink.service(AF=netlink.u16(1)), []), *ENTRIES], special=in_one_datagram)
+    client = Client(transport=kernel)
+    with pytest.raises(DecodeError):
+        client.services()
+    del kernel.entries[0]
+    assert len(client.services()) == 3
+
+
+def test_a_client_that_was_refused_closes_its_transport() -> None:
+    kernel = netlink.IPVSKernel(loaded=False)
+    with pytest.raises(NotAvailableError):
+        Client(transport=kernel)
+    assert kernel.closed
+
+
+def test_leaving_the_with_block_closes_the_transport(kernel: netlink.IPVSKernel) -> None:
+    with Client(transport=kernel) as client:
+        assert client.fileno() == kernel.fileno()
+    assert kernel.closed
+
+
+def test_an_error_in_the_with_block_passes_and_closes_the_transport(kernel: netlink.IPVSKernel) -> None:
+    with pytest.raises(ZeroDivisionError), Client(transport=kernel):
+        raise ZeroDivisionError
+    assert kernel.closed
+
+
+def test_closing_twice_is_fine(client: Client) -> None:
+    client.close()
+    client.close()
+
+
+def test_a_closed_client_is_a_netlink_error(client: Client) -> None:
+    client.close()
+    with pytest.raises(NetlinkError, match="closed"):
+        client.services()
+
+
+# The socket.
+
+
+def test_without_a_transport_a_client_opens_a_generic_netlink_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[tuple[object, ...]] = []
+    kernel = netlink.IPVSKernel(ENTRIES)
+
+    def open_socket(*arguments: object) -> netlink.FakeSocket:
+        opened.append(arguments)
+        return netlink.FakeSocket(kernel)
+
+    monkeypatch.setattr("socket.socket", open_socket)
+    with Client() as client:
+        assert len(client.services()) == 3
+    assert opened == [(socket.AF_NETLINK, socket.SOCK_RAW, 16)]
+
+
+def test_dump_opens_a_client_reads_everything_and_closes_it(kernel_socket) -> None:  # type: ignore[no-untyped-def]
+    kernel = netlink.IPVSKernel(ENTRIES)
+    kernel_socket(kernel)
+    entries = ipvsnl.dump()
+    assert isinstance(entries, list) and [len(dests) for _, dests in entries] == [2, 1, 0]
+    assert isinstance(entries[0][1][0], Destination)
+    assert kernel.closed
+
+
+def test_a_system_without_netlink_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("socket.AF_NETLINK")
+    with pytest.raises(NotAvailableError, match="Linux"):
+        Client()
+
+
+def test_a_socket_that_cannot_be_opened_is_a_netlink_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("socket.socket", refuse)
+    with pytest.raises(NetlinkError) as caught:
+        Client()
+    assert caught.value.errno == errno.EMFILE
+
+
+def test_a_datagram_larger_than_the_buffer_is_a_netlink_error(kernel_socket) -> None:  # type: ignore[no-untyped-def]
+    """recv(2) with MSG_TRUNC gives the true length of a datagram that was cut off."""
+    kernel_socket(netlink.ScriptedKernel(lambda request: [bytes(65537)]))
+    with pytest.raises(NetlinkError) as caught:
+        Client()
+    assert caught.value.errno == errno.EMSGSIZE
+
+
+def test_a_kernel_that_does_not_answer_is_a_netlink_error_after_the_timeout(kernel_socket) -> None:  # type: ignore[no-untyped-def]
+    kernel_socket(netlink.ScriptedKernel(lambda request: [BlockingIOError(errno.EAGAIN, "would block")]))
+    with pytest.raises(NetlinkError, match="in time") as caught:
+        Client()
+    assert caught.value.errno == errno.ETIMEDOUT

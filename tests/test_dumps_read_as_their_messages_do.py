@@ -1,0 +1,213 @@
+"""A dump reads as its messages do, one by one: however many of them are alike, and whatever stands among them.
+
+A client may read messages that are alike in a faster way than single ones. Nothing of that may show. The oracle is the
+single message: genl.messages(), and ipvs.decode_service() or ipvs.decode_destination().
+"""
+
+import random
+from typing import Any, Union
+
+import netlink
+import pytest
+from conftest import KERNELS, capture
+from test_old_and_strange_kernels import CHANGES, DESTINATION, SERVICE, without
+
+from ipvsnl import Client, Destination, IPVSError, Service, genl, ipvs
+
+Read = Union[list[Any], type[IPVSError]]
+
+SERVICES = [
+    SERVICE,
+    netlink.service(),
+    netlink.service(AF=netlink.u16(10), ADDR=netlink.address("2001:db8::1"), NETMASK=netlink.u32(64)),
+    netlink.service(ADDR=b"\x0a\0\0\1"),
+    netlink.service(PROTOCOL=netlink.u16(47), SCHED_NAME=netlink.text("wlc")),
+    netlink.service(PORT=netlink.be16(0), FLAGS=netlink.u32(0x80000002) + netlink.u32(0)),
+    netlink.fwmark_service(47),
+    netlink.fwmark_service(48, 10),
+    without(SERVICE, netlink.SVC["STATS64"]),
+    without(SERVICE, netlink.SVC["PE_NAME"]),
+    *(change(SERVICE) for change in CHANGES.values()),
+]
+DESTINATIONS = [
+    DESTINATION,
+    netlink.destination(),
+    netlink.destination(ADDR=netlink.address("2001:db8::2"), ADDR_FAMILY=netlink.u16(10)),
+    netlink.destination(ADDR_FAMILY=None),
+    netlink.destination(ADDR=b"\xc0\0\2\1"),
+    netlink.destination(FWD_METHOD=netlink.u32(9), WEIGHT=netlink.s32(-1)),
+    without(DESTINATION, netlink.DEST["STATS64"]),
+    without(DESTINATION, netlink.DEST["TUN_TYPE"], netlink.DEST["TUN_PORT"], netlink.DEST["TUN_FLAGS"]),
+    *(change(DESTINATION) for change in CHANGES.values()),
+]
+ASKER = Service("inet", None, None, None, 1, "rr", ipvs.ServiceFlags(0), 0, 32, None, ipvs.Stats(*netlink.NO_STATS))
+
+
+def one_by_one(datagram: bytes, reply: int) -> Read:
+    """What the messages of the datagram are, each on its own; or the class of the error that the first bad one is."""
+    found: list[Any] = []
+    try:
+        for message in genl.messages(datagram):
+            if (message.seq, message.port) != (1, netlink.PORT) or message.type == netlink.NLMSG_NOOP:
+                continue
+            if message.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+                number, words = genl.result(message)
+                if number:
+                    raise genl.netlink_error(number, "dumping", words)
+                break
+            if message.type != netlink.IPVS or message.command() != reply:
+                raise ipvs.DecodeError("no reply")
+            if reply == netlink.NEW_SERVICE:
+                found.append(ipvs.decode_service(message.attributes()))
+            else:
+                found.append(ipvs.decode_destination(message.attributes(), "inet"))
+    except IPVSError as error:
+        return type(error)
+    return found
+
+
+class Dumper:
+    """A client that may be asked many times, for one kind of dump."""
+
+    def __init__(self, reply: int) -> None:
+        self.reply = reply
+        self.datagrams: list[bytes] = []
+        self.client = Client(transport=netlink.IPVSKernel(special=self._answer))
+
+    def _answer(self, request: netlink.Request) -> "list[netlink.Reply] | None":
+        if request.type != netlink.IPVS:
+            return None
+        # The datagrams are written for sequence number 1; whatever has another one stays a stranger.
+        return [*(renumbered(each, request.seq) for each in self.datagrams), netlink.done(seq=request.seq)]
+
+    def read(self, *datagrams: bytes) -> Read:
+        self.datagrams = list(datagrams)
+        try:
+            return self.client.services() if self.reply == netlink.NEW_SERVICE else self.client.dests(ASKER)
+        except IPVSError as error:
+            return type(error)
+
+
+def renumbered(datagram: bytes, seq: int) -> bytes:
+    """The datagram with this sequence number where it has 1, and the other way round, as far as its lengths lead."""
+    copy, offset = bytearray(datagram), 0
+    while offset + 16 <= len(copy):
+        length = int.from_bytes(copy[offset : offset + 4], netlink.BYTE_ORDER)
+        old = int.from_bytes(copy[offset + 8 : offset + 12], netlink.BYTE_ORDER)
+        new = seq if old == 1 else 1 if old == seq else old
+        copy[offset + 8 : offset + 12] = netlink.u32(new)
+        offset += max(16, length + -length % 4)
+    return bytes(copy)
+
+
+def message(tree: netlink.Tree, reply: int, nested: int = netlink.NLA_F_NESTED, **header: int) -> bytes:
+    return netlink.message(netlink.IPVS, netlink.pack(tree, nested), command=reply, **header)
+
+
+KINDS = pytest.mark.parametrize(
+    ("trees", "reply"),
+    [(SERVICES, netlink.NEW_SERVICE), (DESTINATIONS, netlink.NEW_DEST)],
+    ids=["services", "real servers"],
+)
+
+
+@KINDS
+def test_messages_that_are_all_alike(trees: list[netlink.Tree], reply: int) -> None:
+    for tree in trees:
+        for count in (1, 2, 3, 50):
+            datagram = message(tree, reply) * count
+            expected = one_by_one(datagram, reply)
+            assert len(expected) == count  # type: ignore[arg-type]
+            assert Dumper(reply).read(datagram) == expected
+            assert Dumper(reply).read(datagram, datagram) == expected + expected  # type: ignore[operator]
+
+
+@KINDS
+def test_messages_of_all_shapes_in_any_order(trees: list[netlink.Tree], reply: int) -> None:
+    chance, dumper = random.Random(3), Dumper(reply)
+    for _ in range(300):
+        datagram = b""
+        for _ in range(chance.randrange(1, 9)):
+            nested = chance.choice((0, netlink.NLA_F_NESTED))
+            datagram += message(chance.choice(trees), reply, nested) * chance.choice((1, 1, 2, 7))
+        assert dumper.read(datagram) == one_by_one(datagram, reply)
+
+
+@KINDS
+def test_messages_of_others_among_them(trees: list[netlink.Tree], reply: int) -> None:
+    chance, dumper = random.Random(4), Dumper(reply)
+    strangers = [
+        *(message(tree, reply, seq=99) for tree in trees),
+        *(message(tree, reply, port=99) for tree in trees),
+        netlink.message(netlink.NLMSG_NOOP),
+        netlink.done(seq=99),
+        netlink.refusal(1, port=99),
+    ]
+    for _ in range(300):
+        own = [message(tree, reply) for tree in chance.sample(trees, 3)]
+        datagram = b"".join(chance.choice(own if chance.random() < 0.7 else strangers) for _ in range(20))
+        assert dumper.read(datagram) == one_by_one(datagram, reply)
+
+
+@KINDS
+def test_the_end_among_them(trees: list[netlink.Tree], reply: int) -> None:
+    dumper, own = Dumper(reply), message(trees[0], reply)
+    ends = [netlink.done(), netlink.done(12), netlink.refusal(0), netlink.refusal(1), message(trees[0], 99)]
+    for end in ends:
+        for before in range(4):
+            datagram = own * before + end + own * 2
+            # The dump is over; the end that our kernel sends after this datagram is skipped, it belongs to nobody.
+            assert dumper.read(datagram) == one_by_one(datagram, reply)
+
+
+@KINDS
+def test_any_values(trees: list[netlink.Tree], reply: int) -> None:
+    """The same shape with any bytes in each payload."""
+    chance, dumper = random.Random(5), Dumper(reply)
+
+    def scramble(tree: netlink.Tree) -> netlink.Tree:
+        return [
+            (type, p if not isinstance(p, bytes) or chance.random() < 0.7 else chance.randbytes(len(p)))
+            for type, p in tree
+        ]
+
+    refused = 0
+    for _ in range(300):
+        tree = chance.choice(trees)
+        datagram = b"".join(message(netlink.everywhere(tree, scramble), reply) for _ in range(3))
+        datagram = message(tree, reply) + datagram
+        expected = one_by_one(datagram, reply)
+        refused += not isinstance(expected, list)
+        assert dumper.read(datagram) == expected
+    assert 0 < refused < 300
+
+
+@KINDS
+def test_any_byte_changed(trees: list[netlink.Tree], reply: int) -> None:
+    chance, dumper = random.Random(6), Dumper(reply)
+    good = message(trees[0], reply) * 3
+    assert dumper.read(good) == one_by_one(good, reply)
+    for position in range(len(good)):
+        changed = bytearray(good)
+        changed[position] ^= 1 << chance.randrange(8)
+        assert dumper.read(bytes(changed)) == one_by_one(bytes(changed), reply), position
+
+
+@KINDS
+def test_any_end_cut_off(trees: list[netlink.Tree], reply: int) -> None:
+    dumper = Dumper(reply)
+    good = message(trees[0], reply) * 2
+    for size in range(1, len(good)):
+        assert dumper.read(good) == one_by_one(good, reply)
+        assert dumper.read(good[:size]) == one_by_one(good[:size], reply), size
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_real_dumps(kernel: str) -> None:
+    for command, reply in ((netlink.GET_SERVICE, netlink.NEW_SERVICE), (netlink.GET_DEST, netlink.NEW_DEST)):
+        datagram = netlink.replies_to(capture(kernel), command=command)[0]
+        datagram = netlink.readdress(datagram, seq=1, port=netlink.PORT, family=netlink.IPVS)
+        expected = one_by_one(datagram, reply)
+        assert isinstance(expected, list) and isinstance(expected[0], (Service, Destination))
+        dumper = Dumper(reply)
+        assert [dumper.read(datagram) for _ in range(3)] == [expected] * 3

@@ -1,0 +1,103 @@
+"""The errors: each is what its name says to callers of the standard library, too, and says what to do next."""
+
+import copy
+import errno
+import pickle
+
+import pytest
+
+import ipvsnl
+from ipvsnl.errors import netlink_error
+
+EVERY_ERROR = [
+    netlink_error(errno.EINVAL, "asking", "too odd"),
+    netlink_error(errno.EPERM, "asking"),
+    ipvsnl.NotFoundError(errno.ESRCH, "there is no such service"),
+    ipvsnl.NotAvailableError("this kernel has no IPVS now"),
+    ipvsnl.DecodeError("a message of 3 bytes", "record it again"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ancestors"),
+    [
+        (ipvsnl.NetlinkError, [OSError]),
+        (ipvsnl.PermissionDeniedError, [ipvsnl.NetlinkError, PermissionError]),
+        (ipvsnl.NotFoundError, [ipvsnl.NetlinkError, LookupError]),
+        (ipvsnl.NotAvailableError, []),
+        (ipvsnl.DecodeError, [ValueError]),
+    ],
+)
+def test_every_error_is_an_ipvs_error_and_a_built_in_one(kind: type, ancestors: "list[type]") -> None:
+    assert all(issubclass(kind, ancestor) for ancestor in [ipvsnl.IPVSError, *ancestors])
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EPERM, ipvsnl.PermissionDeniedError),
+        (errno.EACCES, ipvsnl.PermissionDeniedError),
+        (errno.EINVAL, ipvsnl.NetlinkError),
+        (errno.ESRCH, ipvsnl.NetlinkError),
+    ],
+)
+def test_an_errno_has_its_class(number: int, kind: type) -> None:
+    assert type(netlink_error(number, "asking")) is kind
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EPERM, "CAP_NET_ADMIN"),
+        (errno.EACCES, "CAP_NET_ADMIN"),
+        (errno.EBUSY, "one client for each thread"),
+        (errno.ENOBUFS, "ask again"),
+        (errno.ETIMEDOUT, "longer timeout"),
+        (errno.EBADF, "open a new client"),
+        (errno.EMSGSIZE, "report"),
+    ],
+)
+def test_an_errno_that_has_a_remedy_names_it(number: int, advice: str) -> None:
+    assert advice in str(netlink_error(number, "asking"))
+
+
+def test_a_netlink_error_says_what_was_done_what_went_wrong_and_what_the_kernel_says() -> None:
+    text = str(netlink_error(errno.EINVAL, "dumping the services", "attribute type 9 has an invalid length"))
+    assert text == (
+        "dumping the services: Invalid argument (EINVAL); the kernel says: attribute type 9 has an invalid length"
+    )
+
+
+def test_a_netlink_error_has_the_fields_of_an_os_error() -> None:
+    error = netlink_error(errno.EPERM, "asking")
+    assert (error.errno, error.strerror) == (errno.EPERM, "Operation not permitted")
+
+
+def test_an_errno_that_nobody_knows_is_its_number() -> None:
+    assert "(524)" in str(netlink_error(524, "asking"))
+
+
+def test_a_decode_error_says_what_and_what_to_do() -> None:
+    assert str(ipvsnl.DecodeError("a message of 3 bytes", "record it again")) == "a message of 3 bytes; record it again"
+
+
+def test_a_decode_error_asks_for_a_report_if_nothing_better_is_known() -> None:
+    assert "--record" in str(ipvsnl.DecodeError("a message of 3 bytes"))
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
+def test_errors_have_one_line(error: Exception) -> None:
+    assert str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
+def test_errors_can_be_copied_and_sent_to_other_processes(error: Exception, again) -> None:  # type: ignore[no-untyped-def]
+    twin = again(error)
+    assert type(twin) is type(error) and str(twin) == str(error)
+    assert getattr(twin, "errno", None) == getattr(error, "errno", None)
+    assert vars(twin) == vars(error)
+
+
+def test_everything_that_the_package_offers_is_there() -> None:
+    assert all(hasattr(ipvsnl, name) for name in ipvsnl.__all__)

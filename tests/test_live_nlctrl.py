@@ -1,0 +1,126 @@
+"""This machine's own kernel, without any privilege: nlctrl, which every Linux has, lists the generic netlink families.
+
+This is what can be tested of the generic layer and of the socket where there is no IPVS.
+"""
+
+import os
+import sys
+
+import pytest
+from conftest import ROOT, run, run_python
+
+from ipvsnl import NetlinkError
+from ipvsnl.genl import Connection, Family
+from ipvsnl.transport import NetlinkSocket
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="generic netlink is a part of Linux")
+
+NLCTRL = Family(0x10, "nlctrl", 2)  # GENL_ID_CTRL; its version has been 2 since 2006
+
+
+@pytest.fixture
+def connection() -> "object":
+    transport = NetlinkSocket()
+    yield Connection(transport)
+    transport.close()
+
+
+def test_the_kernels_families_are_listed(connection: Connection) -> None:
+    families = connection.families()
+    assert NLCTRL in families
+    assert len({family.id for family in families}) == len({family.name for family in families}) == len(families)
+
+
+def test_nlctrl_is_resolved(connection: Connection) -> None:
+    assert connection.load_family("nlctrl") == NLCTRL
+
+
+def test_each_listed_family_is_resolved_to_itself(connection: Connection) -> None:
+    for family in connection.families():
+        assert connection.load_family(family.name) == family
+
+
+def test_a_family_that_no_kernel_has_is_enoent(connection: Connection) -> None:
+    with pytest.raises(NetlinkError) as caught:
+        connection.load_family("no such family")
+    assert caught.value.strerror == "No such file or directory"
+
+
+def test_a_refused_request_comes_with_the_kernels_words(connection: Connection) -> None:
+    """Linux says what is wrong since 4.12, but not about everything: a name too long is an attribute out of range."""
+    with pytest.raises(NetlinkError) as caught:
+        connection.load_family("x" * 100)
+    assert caught.value.errno in (22, 34)  # EINVAL, ERANGE
+    assert caught.value.ext_ack is None or caught.value.ext_ack in str(caught.value)
+
+
+def test_a_connection_goes_on_after_a_refusal_and_a_dump_that_was_given_up(connection: Connection) -> None:
+    with pytest.raises(NetlinkError):
+        connection.load_family("no such family")
+    next(iter(connection.dump(0x10, 3, b"", reply=1, doing="listing the families")))
+    assert NLCTRL in connection.families()
+
+
+def test_two_sockets_have_different_ports() -> None:
+    one, other = NetlinkSocket(), NetlinkSocket()
+    assert one.port and other.port and one.port != other.port
+    assert one.fileno() != other.fileno()
+    one.close()
+    other.close()
+
+
+def test_a_closed_socket_is_a_netlink_error() -> None:
+    transport = NetlinkSocket()
+    transport.close()
+    with pytest.raises(NetlinkError, match="closed"):
+        Connection(transport).families()
+
+
+def test_a_kernel_that_says_nothing_ends_in_a_timeout() -> None:
+    transport = NetlinkSocket(timeout=0.05)
+    with pytest.raises(TimeoutError):
+        transport.recv()
+    transport.close()
+
+
+def as_nobody(code: str) -> str:
+    """What this code prints as a user without any privilege."""
+    drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ""
+    # Imported before the drop: the files need not be readable to others.
+    return run_python(f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ipvsnl.cli, ipvsnl.genl\n{drop}{code}")
+
+
+def test_families_are_listed_without_any_privilege() -> None:
+    code = """
+from ipvsnl.genl import Connection
+from ipvsnl.transport import NetlinkSocket
+connection = Connection(NetlinkSocket())
+print([family.name for family in connection.families()].count("nlctrl"), connection.load_family("nlctrl").id)
+"""
+    assert as_nobody(code) == "1 16\n"
+
+
+def has_ipvs() -> bool:
+    transport = NetlinkSocket()
+    try:
+        return "IPVS" in [family.name for family in Connection(transport).families()]
+    finally:
+        transport.close()
+
+
+def test_a_kernel_without_ipvs_is_status_3_and_stays_without() -> None:
+    if has_ipvs():
+        pytest.skip("this kernel has IPVS")
+    done = run()
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("ipvsnl: ") and done.stderr.count("\n") == 1
+    assert "modprobe ip_vs" in done.stderr and "--load-module" in done.stderr
+    assert not has_ipvs()
+
+
+def test_a_kernel_with_ipvs_refuses_a_user_without_the_privilege() -> None:
+    if not has_ipvs():
+        pytest.skip("this kernel has no IPVS now")
+    code = "import contextlib, io\nwith contextlib.redirect_stderr(io.StringIO()) as said: print(ipvsnl.cli.main([]))\n"
+    status, words = as_nobody(code + "print(said.getvalue(), end='')").split("\n", 1)
+    assert status == "1" and "CAP_NET_ADMIN" in words
