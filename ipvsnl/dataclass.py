@@ -26,20 +26,24 @@ class _Fields:
 
 def _dataclass(cls: type) -> type:
     names = tuple(cls.__annotations__)
-    mine, theirs = (f"({' '.join(f'{side}.{name},' for name in names)})" for side in ("self", "other"))
-    source = f"""
-def __init__(self, {", ".join(names)}):
-    {"; ".join(f"self.{name} = {name}" for name in names)}
-def __eq__(self, other):
-    return {mine} == {theirs} if other.__class__ is self.__class__ else NotImplemented
-def __repr__(self):
-    return f"{cls.__qualname__}({", ".join(f"{name}={{self.{name}!r}}" for name in names)})"
-"""
     methods: dict[str, Any] = {}
-    exec(source, {}, methods)  # as dataclasses itself does: the names come from the class statement, not from outside
+    # Compiled, as dataclasses itself does it; the names come from the class statement, not from outside.
+    exec(f"def __init__(self, {', '.join(names)}): {'; '.join(f'self.{name} = {name}' for name in names)}", {}, methods)
     members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     members.update(methods, __slots__=names, __match_args__=names, __hash__=None, __dataclass_fields__=_Fields())
+    members.update(__eq__=_eq, __repr__=_repr)
     return type(cls.__name__, cls.__bases__, members)
+
+
+def _eq(self: "Any", other: "Any") -> "Any":
+    if other.__class__ is not self.__class__:
+        return NotImplemented
+    return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+
+def _repr(self: "Any") -> str:
+    values = ", ".join([f"{name}={getattr(self, name)!r}" for name in self.__slots__])
+    return f"{self.__class__.__qualname__}({values})"
 
 
 if TYPE_CHECKING:

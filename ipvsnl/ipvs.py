@@ -4,9 +4,12 @@ Commands and attributes are those of include/uapi/linux/ip_vs.h; what each holds
 ip_vs_genl_fill_dest(), ip_vs_genl_fill_stats() and their like in net/netfilter/ipvs/ip_vs_ctl.c. Nothing here does I/O.
 """
 
-import socket
 import struct
-from socket import htons, ntohs
+
+# The C half of socket: socket.py makes enums of some hundred constants when imported, a tenth of the time of a replay.
+from _socket import AF_INET as HOST_AF_INET
+from _socket import AF_INET6 as HOST_AF_INET6
+from _socket import htons, inet_ntop, inet_pton, ntohs
 
 from .attrs import Nest, Values, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
@@ -331,7 +334,7 @@ def encode_service_key(
             raise ValueError("a service is known by protocol, address and port, or by fwmark")
         if not 0 <= port <= 0xFFFF:  # which htons() of Python 3.9 does not mind
             raise ValueError(f"a port has 16 bits: {port}")
-        packed = socket.inet_pton(socket.AF_INET if family == AF_INET else socket.AF_INET6, address)
+        packed = inet_pton(HOST_AF_INET if family == AF_INET else HOST_AF_INET6, address)
         return BY_ADDRESS.pack(
             48, 1, 6, 1, family, 6, 2, _number(PROTOCOLS, protocol), 20, 3, packed, 6, 4, htons(port)
         )
@@ -362,9 +365,9 @@ def _address_family(number: int) -> str:
 def _address(family: str, payload: bytes) -> str:
     # The kernel sends a union nf_inet_addr, 16 bytes, IPv4 in the first 4; some clients ask with 4.
     if family == "inet" and len(payload) in (4, 16):
-        return socket.inet_ntop(socket.AF_INET, payload[:4])
+        return inet_ntop(HOST_AF_INET, payload[:4])
     if family == "inet6" and len(payload) == 16:
-        return socket.inet_ntop(socket.AF_INET6, payload)
+        return inet_ntop(HOST_AF_INET6, payload)
     raise DecodeError(f"an {family} address of {len(payload)} bytes")
 
 

@@ -34,25 +34,32 @@ class Layout:
     def __init__(self, size: int, headers: "dict[int, int]", row: Struct) -> None:
         self.size = size
         self.row = row
-        self._headers = headers
-        self._columns: dict[int, list[tuple[slice, memoryview]]] = {}  # what a number of messages must have
+        width = size // NLA_ALIGNTO
+        self._words = [*headers.values()]
+        self._slices = [slice(index, None, width) for index in (SEQ, *headers)]
+        self._columns: dict[int, list[memoryview]] = {}  # what a number of messages must have there
 
     def proven(self, datagram: memoryview, seq: int) -> int:
         """How many messages at the start of `datagram` are of this layout and have this sequence number."""
-        count = proven = len(datagram) // self.size
+        count = len(datagram) // self.size
         words = datagram[: count * self.size].cast("I")
-        columns = self._columns.get(count)
-        if columns is None:
-            columns = self._columns[count] = [self._column(index, word, count) for index, word in self._headers.items()]
-        for where, must in (self._column(SEQ, seq, count), *columns):
-            if words[where] != must:
-                proven = min(proven, next(i for i, word in enumerate(words[where]) if word != must[i]))
-                if not proven:
-                    break
-        return proven
+        must = self._columns.get(count)
+        if must is None:
+            must = self._columns[count] = [_column(word, count) for word in self._words]
+        are = [*map(words.__getitem__, self._slices)]
+        must = [_column(seq, count), *must]
+        if are == must:
+            return count
+        return min(_agreeing(column, other) for column, other in zip(are, must))
 
-    def _column(self, index: int, word: int, count: int) -> "tuple[slice, memoryview]":
-        return slice(index, None, self.size // NLA_ALIGNTO), memoryview(WORD.pack(word) * count).cast("I")
+
+def _column(word: int, count: int) -> memoryview:
+    return memoryview(WORD.pack(word) * count).cast("I")
+
+
+def _agreeing(column: memoryview, other: memoryview) -> int:
+    """How many words at the start of both columns are equal."""
+    return next((index for index, (one, two) in enumerate(zip(column, other)) if one != two), len(column))
 
 
 class Layouts:
