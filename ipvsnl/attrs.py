@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Kind(Protocol):
-        """What a payload is: how to read it, how to write it, and how struct spells one of `size` bytes (layout.py).
-        Reading checks what struct cannot see."""
+        """What a payload is: how to read it, how to write it, and how struct spells one of `size` bytes, "" where
+        there is more to check than that (layout.py)."""
 
         def decode(self, payload: bytes) -> Any: ...
 
@@ -73,7 +73,7 @@ class Text:
         return value.encode() + b"\0"
 
     def format(self, size: int) -> str:
-        return f"{size}s"
+        return ""
 
 
 class Binary:
@@ -118,9 +118,9 @@ class Nest:
                     values[name] = kind.decode(content)
                 except DecodeError as error:
                     # A nested list names itself in its own errors; a plain payload does not know its name.
-                    raise (
-                        error if isinstance(kind, Nest) else DecodeError(f"{self.prefix}_{name}: {error.what}")
-                    ) from None
+                    if isinstance(kind, Nest):
+                        raise
+                    raise DecodeError(f"{self.prefix}_{name}: {error.what}") from None
         return values
 
     def encode(self, values: "Mapping[str, Any]") -> bytes:
@@ -132,7 +132,7 @@ class Nest:
         return b"".join(parts)
 
     def format(self, size: int) -> str:
-        return f"{size}s"
+        return ""
 
 
 def split(data: bytes, prefix: str) -> list[tuple[int, bytes]]:

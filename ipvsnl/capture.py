@@ -8,6 +8,7 @@ that it names, not in how that client put it.
 import errno
 import os
 import time
+from contextlib import suppress
 
 from . import genl, ipvs, pcap
 from .dataclass import dataclass
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
     from .transport import Transport
 
-    # What a question asks for: dump or not, command, service.
+    # What a question is: whether it asks for a dump, the command, the service.
     Question = tuple[bool, int, tuple[Any, ...] | None]
+
+
+SERVICES = (True, ipvs.GET_SERVICE, None)  # the question for all services
+WHOLE_RUN = "record one whole run of an IPVS client, such as ipvsadm -Ln"
 
 
 class Recorder:
@@ -63,45 +68,40 @@ class Replay:
     """Answers with what a capture holds: to each question the first complete answer in it.
 
     `file` is open for reading in binary mode, and read at once. A capture that can't be read, or holds no complete dump
-    of the services, is a DecodeError, and so is a question that it has no answer to. `time` is when the services
-    were asked for, nanoseconds since 1970.
+    of the services, is a DecodeError, and so is a question that it does not have the answer to. `time` is when the
+    services were asked for, nanoseconds since 1970.
     """
 
     port = 0  # what a request says that leaves it to the kernel; answers are made out to whoever asks
 
     def __init__(self, file: "BinaryIO") -> None:
         conversations, families = _conversations(pcap.read(file))
-        self._family = families.get(ipvs.FAMILY_NAME) or _guess_family(conversations)
-        self._answers: dict[Question, list[bytes]] = {}
-        self._queue: list[bytes] = []
-        times: dict[Question, int] = {}
-        for conversation in conversations:
-            if conversation.request.type == self._family and conversation.complete:
-                question = _question(conversation.request)
-                self._answers.setdefault(question, conversation.answer)
-                times.setdefault(question, conversation.time)
-        services = (True, ipvs.GET_SERVICE, None)
-        if services not in self._answers:
+        complete = [conversation for conversation in conversations if conversation.complete]
+        self._family = _family(complete, families)
+        if not self._family:
             begun = any(_asks_for_services(conversation.request) for conversation in conversations)
-            raise DecodeError(
-                "the capture holds no IPVS dump" + (" that is complete" if begun else ""),
-                "record one whole run of an IPVS client, such as ipvsadm -Ln",
-            )
-        self.time: int = times[services]
+            raise DecodeError(f"the capture holds no IPVS dump{' that is complete' if begun else ''}", WHOLE_RUN)
+        self._answers: dict[Question, Conversation] = {}
+        for conversation in complete:
+            if conversation.request.type == self._family:
+                with suppress(DecodeError):  # a question that makes no sense, and that nobody will ask here
+                    self._answers.setdefault(_question(conversation.request), conversation)
+        self.time: int = self._answers[SERVICES].time
+        self._queue: list[bytes] = []
 
     def send(self, request: bytes) -> None:
         (message,) = genl.messages(request)
         self._queue = [_addressed(datagram, message) for datagram in self._answer(message)]
 
-    def _answer(self, message: genl.Message) -> list[bytes]:
+    def _answer(self, message: genl.Message) -> "list[bytes]":
         if message.type == genl.GENL_ID_CTRL:
             return self._families()
         question = _question(message)
         if question not in self._answers:
             raise _unanswered(question)
-        return self._answers[question]
+        return self._answers[question].answer
 
-    def _families(self) -> list[bytes]:
+    def _families(self) -> "list[bytes]":
         # A client looks its family up once and may then run for months: a capture need not have it. This answer is the
         # one that is made up.
         values = {"FAMILY_ID": self._family, "FAMILY_NAME": ipvs.FAMILY_NAME, "VERSION": 1}
@@ -110,6 +110,8 @@ class Replay:
         return [family, genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)]
 
     def recv(self) -> bytes:
+        if not self._queue:
+            raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
         return self._queue.pop(0)
 
     def fileno(self) -> int:
@@ -119,83 +121,104 @@ class Replay:
         self._queue = []
 
 
-def _conversations(records: "Iterable[pcap.Record]") -> tuple[list[Conversation], dict[str, int]]:
-    """All requests with their answers, and the ids of the families that the kernel named meanwhile."""
+def _conversations(records: "Iterable[pcap.Record]") -> "tuple[list[Conversation], set[int]]":
+    """All requests with their answers, and the ids that the kernel gave to IPVS meanwhile."""
     conversations: list[Conversation] = []
-    families: dict[str, int] = {}
+    families: set[int] = set()
     waiting: dict[tuple[int, int], Conversation] = {}  # for the rest of their answer, by sequence number and port
     for record in records:
-        for number, message in enumerate(genl.messages(record.datagram)):
-            if message.flags & genl.NLM_F_REQUEST:
-                waiting[message.seq, message.port] = Conversation(record.time, message, [], False)
-                conversations.append(waiting[message.seq, message.port])
-                continue
-            if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
-                family = genl.CTRL_ATTRS.decode(message.attributes())
-                families[family["FAMILY_NAME"]] = family["FAMILY_ID"]
-            # A client may ask with port 0, which leaves it to the kernel; the answer then has the true one.
-            conversation = waiting.pop((message.seq, message.port), None) or waiting.pop((message.seq, 0), None)
-            if conversation is None or _is_refusal(message):
-                continue
-            if not number or not conversation.answer:
-                conversation.answer.append(record.datagram)
-            is_dump = conversation.request.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
-            conversation.complete = message.type == genl.NLMSG_DONE or not is_dump
-            if not conversation.complete:
-                waiting[message.seq, message.port] = conversation
+        # Other clients' bytes may be anything; the kernel does not mind. If it is an answer about IPVS that is broken,
+        # it has been added to its conversation by then, and whoever reads it there will see.
+        with suppress(DecodeError):
+            for message in genl.messages(record.datagram):
+                if message.flags & genl.NLM_F_REQUEST:
+                    key = message.seq, message.port
+                    # Two clients that leave their port to the kernel can't be told apart while both wait.
+                    ambiguous = message.port == 0 and key in waiting
+                    conversations.append(Conversation(record.time, message, [], False))
+                    waiting[key] = conversations[-1]
+                    if ambiguous:
+                        del waiting[key]
+                elif message.type != genl.NLMSG_NOOP:
+                    _take(message, record.datagram, waiting)
+                    if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
+                        family = genl.CTRL_ATTRS.decode(message.attributes())
+                        if family["FAMILY_NAME"] == ipvs.FAMILY_NAME:
+                            families.add(family["FAMILY_ID"])
     return conversations, families
 
 
-def _is_refusal(message: genl.Message) -> bool:
-    """Whether this ends a conversation without an answer: an error, or a mere acknowledgement."""
-    return message.type == genl.NLMSG_ERROR or (message.type == genl.NLMSG_DONE and genl.result(message)[0] != 0)
+def _take(message: genl.Message, datagram: bytes, waiting: "dict[tuple[int, int], Conversation]") -> None:
+    """Give a message of the kernel's to the conversation that waits for it, if there is one."""
+    # A client may ask with port 0, which leaves it to the kernel; the answer then has the true one.
+    for key in ((message.seq, message.port), (message.seq, 0)):
+        conversation = waiting.get(key)
+        if conversation and message.type in (conversation.request.type, genl.NLMSG_DONE, genl.NLMSG_ERROR):
+            break
+    else:
+        return
+    del waiting[key]
+    if message.type == genl.NLMSG_ERROR or (message.type == genl.NLMSG_DONE and genl.result(message)[0]):
+        return  # refused, or a mere acknowledgement: no answer
+    if not conversation.answer or conversation.answer[-1] is not datagram:
+        conversation.answer.append(datagram)
+    conversation.complete = message.type == genl.NLMSG_DONE or not _is_dump(conversation.request)
+    if not conversation.complete:
+        waiting[message.seq, message.port] = conversation
 
 
-def _guess_family(conversations: list[Conversation]) -> int:
-    """The id of IPVS in a capture that does not name it: that of a dump whose every message is a service. 0 if none."""
+def _family(conversations: "list[Conversation]", families: "set[int]") -> int:
+    """The id of IPVS, that of the first dump of the services; 0 if there is none. A capture need not name the family:
+    then it is that of the first such dump whose every message is a service."""
     for conversation in conversations:
-        if conversation.complete and _asks_for_services(conversation.request):
-            replies = [message for datagram in conversation.answer for message in genl.messages(datagram)]
-            replies = [message for message in replies if message.type == conversation.request.type]
-            try:
-                for message in replies:
-                    ipvs.decode_service(message.attributes())
-            except DecodeError:
-                continue
-            if replies:
-                return conversation.request.type
+        id = conversation.request.type
+        if _asks_for_services(conversation.request) and (id in families if families else _has_services(conversation)):
+            return id
     return 0
 
 
+def _has_services(conversation: Conversation) -> bool:
+    try:
+        replies = [message for datagram in conversation.answer for message in genl.messages(datagram)]
+        services = [message for message in replies if message.type == conversation.request.type]
+        return bool([ipvs.decode_service(message.attributes()) for message in services])
+    except DecodeError:
+        return False
+
+
+def _is_dump(request: genl.Message) -> bool:
+    return request.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
+
+
 def _asks_for_services(request: genl.Message) -> bool:
-    return (
-        request.type > genl.GENL_ID_CTRL
-        and request.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
-        and request.command() == ipvs.GET_SERVICE
-    )
+    return request.type > genl.GENL_ID_CTRL and _is_dump(request) and request.payload[:1] == bytes([ipvs.GET_SERVICE])
 
 
 def _question(request: genl.Message) -> "Question":
     command = request.command()
-    key = ipvs.service_key(request.attributes()) if command in (ipvs.GET_SERVICE, ipvs.GET_DEST) else None
-    return request.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP, command, key
+    # Which service is meant counts where one is asked for; some clients name one when they ask for all.
+    named = command == ipvs.GET_DEST or (command == ipvs.GET_SERVICE and not _is_dump(request))
+    return _is_dump(request), command, ipvs.service_key(request.attributes()) if named else None
 
 
 def _unanswered(question: "Question") -> DecodeError:
-    _, command, key = question
-    what, todo = f"the answer to command {command}", "record it too"
-    if command == ipvs.GET_DEST and key:
-        what = f"the real servers of {' '.join(str(part) for part in key)}"
-        todo = "replay it with --services-only, or record one whole run of an IPVS client"
-    return DecodeError(f"the capture does not hold {what}", todo)
+    _, command, service = question
+    if command == ipvs.GET_DEST:
+        return DecodeError(
+            f"the capture does not hold the real servers of {ipvs.spell_key(service)}",
+            f"replay it with --services-only, or {WHOLE_RUN}",
+        )
+    return DecodeError(
+        f"the capture does not hold the answer to IPVS command {command}", "record a client that asks it"
+    )
 
 
 def _addressed(datagram: bytes, request: genl.Message) -> bytes:
     """The datagram as an answer to this request: with its sequence number and port in each message."""
     copy = bytearray(datagram)
     offset = 0
-    while offset < len(copy):
+    while len(copy) - offset >= genl.NLMSGHDR.size:
         length, type, flags, _, _ = genl.NLMSGHDR.unpack_from(copy, offset)
         genl.NLMSGHDR.pack_into(copy, offset, length, type, flags, request.seq, request.port)
-        offset += length + -length % 4
+        offset += max(length + -length % 4, genl.NLMSGHDR.size)
     return bytes(copy)

@@ -18,6 +18,7 @@ class _Fields:
     def __get__(self, instance: object, owner: type) -> "Any":
         import dataclasses
 
+        owner = next(each for each in owner.__mro__ if vars(each).get("__dataclass_fields__") is self)
         twin: Any = dataclasses.make_dataclass(owner.__name__, owner.__annotations__.items())
         for name in ("__dataclass_params__", "__dataclass_fields__"):
             setattr(owner, name, getattr(twin, name))
@@ -31,7 +32,7 @@ def _dataclass(cls: type) -> type:
     exec(f"def __init__(self, {', '.join(names)}): {'; '.join(f'self.{name} = {name}' for name in names)}", {}, methods)
     members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     members.update(methods, __slots__=names, __match_args__=names, __hash__=None, __dataclass_fields__=_Fields())
-    members.update(__eq__=_eq, __repr__=_repr)
+    members.update(__eq__=_eq, __repr__=_repr, __replace__=_replace)
     return type(cls.__name__, cls.__bases__, members)
 
 
@@ -39,6 +40,11 @@ def _eq(self: "Any", other: "Any") -> "Any":
     if other.__class__ is not self.__class__:
         return NotImplemented
     return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+
+def _replace(self: "Any", **changes: object) -> "Any":
+    values = {name: getattr(self, name) for name in self.__slots__}
+    return self.__class__(**{**values, **changes})
 
 
 def _repr(self: "Any") -> str:

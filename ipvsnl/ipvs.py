@@ -317,6 +317,26 @@ def decode_daemon(attributes: bytes) -> Daemon:
     )
 
 
+def service_identity(service: Service) -> "tuple[Any, ...]":
+    """What the kernel tells services apart by (__ip_vs_service_find(), __ip_vs_svc_fwm_find())."""
+    return service.fwmark, service.address_family, service.protocol, service.address, service.port
+
+
+def destination_identity(destination: Destination) -> "tuple[Any, ...]":
+    """What it tells the real servers of one service apart by (ip_vs_lookup_dest())."""
+    return destination.address, destination.port
+
+
+def spell_key(key: "tuple[Any, ...] | None") -> str:
+    """A service_key(), for messages."""
+    if key is None:
+        return "no service"
+    if len(key) == 2:
+        return f"fwmark {key[1]} ({key[0]})"
+    _, protocol, address, port = key
+    return f"{_name(PROTOCOLS, protocol)} {address} port {port}"
+
+
 def encode_service_key(
     address_family: str,
     protocol: "str | None",

@@ -34,32 +34,29 @@ class Layout:
     def __init__(self, size: int, headers: "dict[int, int]", row: Struct) -> None:
         self.size = size
         self.row = row
-        width = size // NLA_ALIGNTO
-        self._words = [*headers.values()]
-        self._slices = [slice(index, None, width) for index in (SEQ, *headers)]
-        self._columns: dict[int, list[memoryview]] = {}  # what a number of messages must have there
+        self._headers = headers
+        self._columns: dict[int, list[tuple[slice, memoryview]]] = {}  # what a number of messages must have
 
     def proven(self, datagram: memoryview, seq: int) -> int:
         """How many messages at the start of `datagram` are of this layout and have this sequence number."""
         count = len(datagram) // self.size
-        words = datagram[: count * self.size].cast("I")
-        must = self._columns.get(count)
-        if must is None:
-            must = self._columns[count] = [_column(word, count) for word in self._words]
-        are = [*map(words.__getitem__, self._slices)]
-        must = [_column(seq, count), *must]
-        if are == must:
-            return count
-        return min(_agreeing(column, other) for column, other in zip(are, must))
+        while count:
+            words = datagram[: count * self.size].cast("I")
+            columns = self._columns.get(count)
+            if columns is None:
+                columns = [self._column(index, word, count) for index, word in self._headers.items()]
+                self._columns[count] = columns
+            for where, must in (self._column(SEQ, seq, count), *columns):
+                if words[where] != must:
+                    # Start over with those before the first that differs.
+                    count = next(i for i, word in enumerate(words[where]) if word != must[i])
+                    break
+            else:
+                break
+        return count
 
-
-def _column(word: int, count: int) -> memoryview:
-    return memoryview(WORD.pack(word) * count).cast("I")
-
-
-def _agreeing(column: memoryview, other: memoryview) -> int:
-    """How many words at the start of both columns are equal."""
-    return next((index for index, (one, two) in enumerate(zip(column, other)) if one != two), len(column))
+    def _column(self, index: int, word: int, count: int) -> "tuple[slice, memoryview]":
+        return slice(index, None, self.size // NLA_ALIGNTO), memoryview(WORD.pack(word) * count).cast("I")
 
 
 class Layouts:
@@ -73,6 +70,7 @@ class Layouts:
         self._nest = nest
         self._row = row
         self._layouts: dict[int, list[Layout]] = {}  # by size
+        self._attempts: dict[int, int] = {}  # to learn one, by size
 
     def rows(self, datagram: bytes, offset: int, seq: int) -> "tuple[int, Iterable[tuple[Any, ...]]]":
         """The rows of the messages from `offset` on that are of a known layout, and the offset of the first that is
@@ -89,24 +87,25 @@ class Layouts:
     def learn(self, message: "Message") -> None:
         """Keep the layout of a message that has just been read attribute by attribute, and was right."""
         size = NLMSGHDR.size + len(message.payload)
-        known = self._layouts.setdefault(size, [])
-        if len(known) < LAYOUTS_PER_SIZE and size % NLA_ALIGNTO == 0:
+        attempts = self._attempts[size] = self._attempts.get(size, 0) + 1
+        if attempts <= LAYOUTS_PER_SIZE and size % NLA_ALIGNTO == 0:
             header = NLMSGHDR.pack(size, message.type, message.flags, message.seq, message.port)
-            found = _Finder(header + message.payload)
-            found.walk(NLMSGHDR.size + GENLMSGHDR.size, size, self._nest, "")
-            row = found.row(self._row)
+            finder = _Finder(header + message.payload)
+            finder.walk(NLMSGHDR.size + GENLMSGHDR.size, size, self._nest, "")
+            row = finder.row(self._row)
             if row is not None:
-                known.append(Layout(size, found.headers, row))
+                self._layouts.setdefault(size, []).append(Layout(size, finder.headers, row))
 
 
 class _Finder:
-    """Walks once through a message, and notes headers and payloads."""
+    """Walks once through a message, and notes its headers and where the payloads are."""
 
     def __init__(self, message: bytes) -> None:
         self.message = message
         begin = (NLMSGHDR.size + GENLMSGHDR.size) // NLA_ALIGNTO
         self.headers = {index: self._word(index * NLA_ALIGNTO) for index in range(begin) if index != SEQ}
-        self._payloads: list[tuple[str, int, str]] = []  # path, offset, format
+        self._found: list[str] = []  # the paths of all known attributes, in order
+        self._payloads: dict[str, tuple[int, str]] = {}  # path: offset and format
 
     def _word(self, offset: int) -> int:
         word: int = WORD.unpack_from(self.message, offset)[0]
@@ -119,23 +118,26 @@ class _Finder:
             payload = offset + HEADER.size
             if type & NLA_TYPE_MASK in nest.table:
                 name, kind = nest.table[type & NLA_TYPE_MASK]
+                path = prefix + name
+                self._found.append(path)
                 if isinstance(kind, Nest):
-                    self.walk(payload, offset + length, kind, f"{prefix}{name}.")
+                    self.walk(payload, offset + length, kind, f"{path}.")
                 else:
-                    self._payloads.append((prefix + name, payload, kind.format(length - HEADER.size)))
+                    self._payloads[path] = payload, kind.format(length - HEADER.size)
             offset += length + -length % NLA_ALIGNTO
 
     def row(self, wanted: "Sequence[str]") -> "Struct | None":
-        """The struct that reads the wanted payloads out of a message; None where they do not stand in that order."""
+        """The struct that reads the wanted payloads out of a message. None where it takes the careful path: an
+        attribute comes twice, has a value that must be looked at, or stands in another order."""
+        paths = [path for path in wanted if path.rstrip("?") in self._payloads or not path.endswith("?")]
+        known = {path.rstrip("?") for path in wanted}
+        in_order = [path.rstrip("?") for path in paths] == [path for path in self._found if path in known]
+        once = len(self._found) == len(set(self._found))
+        if not in_order or not once or "" in [letters for _, letters in self._payloads.values()]:
+            return None
         format, position = "=", 0
-        payloads = [payload for payload in self._payloads if payload[0] in wanted or payload[0] + "?" in wanted]
         for path in wanted:
-            if payloads and payloads[0][0] == path.rstrip("?"):
-                _, offset, letters = payloads.pop(0)
-                format += f"{offset - position}x{letters}"
-                position = offset + Struct("=" + letters).size
-            elif path.endswith("?"):
-                format += "0s"
-            else:
-                return None
-        return None if payloads else Struct(f"{format}{len(self.message) - position}x")
+            offset, letters = self._payloads.get(path.rstrip("?"), (position, "0s"))
+            format += f"{offset - position}x{letters}"
+            position = offset + Struct("=" + letters).size
+        return Struct(f"{format}{len(self.message) - position}x")
