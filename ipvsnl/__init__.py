@@ -17,6 +17,7 @@ attributes), layout (many messages at once), genl (messages), attrs (attributes)
 from .client import Client, dump
 from .errors import (
     DecodeError,
+    DumpInterruptedError,
     IPVSError,
     NetlinkError,
     NotAvailableError,
@@ -32,6 +33,7 @@ __all__ = [
     "Daemon",
     "DecodeError",
     "Destination",
+    "DumpInterruptedError",
     "IPVSError",
     "Info",
     "NetlinkError",

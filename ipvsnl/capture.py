@@ -53,6 +53,9 @@ class Recorder:
     def close(self) -> None:
         self._transport.close()
 
+    def another(self) -> None:
+        """There is none: the first dump of a list is what a replay will read, so that it is also what counts now."""
+
 
 @dataclass
 class Conversation:
@@ -119,6 +122,9 @@ class Replay:
 
     def close(self) -> None:
         self._queue = []
+
+    def another(self) -> None:
+        """There is none: the kernel can't be asked again."""
 
 
 def _conversations(records: "Iterable[pcap.Record]") -> "tuple[list[Conversation], set[int]]":

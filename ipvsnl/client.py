@@ -1,23 +1,27 @@
 """Ask the kernel about IPVS: the client that most callers want."""
 
 import errno
+from contextlib import ExitStack
 
 from . import ipvs
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
 from .transport import TIMEOUT, NetlinkSocket
+from .windows import Window, is_whole, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
+    from typing import Any, Callable
 
+    from .layout import Layouts
     from .model import Daemon, Destination, Info, Service, Timeouts
     from .transport import Transport
 
 
 class Client:
-    """A conversation with the IPVS of one network namespace, that of the thread which makes the client.
+    """A conversation with the IPVS of one network namespace.
 
         with Client() as client:
             for service, destinations in client.dump():
@@ -27,9 +31,12 @@ class Client:
     else raises PermissionDeniedError without CAP_NET_ADMIN, NetlinkError for whatever else the kernel or the socket
     refuses, and DecodeError for an answer that can't be read.
 
+    netns        the network namespace to read: a name of ip netns, or a path such as /proc/PID/ns/net; by default that
+                 of the calling thread, which stays there in any case. Another one needs CAP_SYS_ADMIN, too
     load_module  let the kernel load the module ip_vs if it is not there; by default nothing is loaded
     timeout      how long one answer may take, seconds; None is for ever
-    transport    what answers instead of a socket to the kernel, such as capture.Replay; it is closed with the client
+    transport    what answers instead of a socket to the kernel, such as capture.Replay; it is closed with the client,
+                 and netns and timeout, which are the socket's, do not matter to it
 
     A client belongs to one thread. It may go on after an error.
     """
@@ -37,11 +44,12 @@ class Client:
     def __init__(
         self,
         *,
+        netns: "str | None" = None,
         load_module: bool = False,
         timeout: "float | None" = TIMEOUT,
         transport: "Transport | None" = None,
     ) -> None:
-        self._transport = transport or NetlinkSocket(timeout)
+        self._transport = transport or NetlinkSocket(timeout, netns)
         self._connection = Connection(self._transport)
         self._service_layouts = ipvs.service_layouts()
         self._destination_layouts = ipvs.destination_layouts()
@@ -87,39 +95,97 @@ class Client:
 
     def services(self) -> "list[Service]":
         """All virtual services, in the kernel's order, without their real servers (IPVS_CMD_GET_SERVICE)."""
-        services: list[Service] = []
 
-        def take(datagram: bytes, offset: int, seq: int) -> int:
-            end, rows = self._service_layouts.rows(datagram, offset, seq)
-            services.extend(ipvs.services(rows))
-            return end
+        def windows(connection: Connection) -> "Iterator[Window]":
+            return self._windows(
+                connection, ipvs.GET_SERVICE, b"", ipvs.NEW_SERVICE, "dumping the services",
+                self._service_layouts, ipvs.services, ipvs.decode_service,
+            )  # fmt: skip
 
-        for message in self._connection.dump(
-            self._family, ipvs.GET_SERVICE, b"", reply=ipvs.NEW_SERVICE, doing="dumping the services", take=take
-        ):
-            services.append(ipvs.decode_service(message.attributes()))
-            self._service_layouts.learn(message)
-        return services
+        first = list(windows(self._connection))
+        return _entries(first) if is_whole(first) else self._settle(first, windows, ipvs.service_identity, resizes=True)
 
     def dests(self, service: "Service") -> "list[Destination]":
         """The real servers of one virtual service, in the kernel's order (IPVS_CMD_GET_DEST). A service that is gone
         has none: the kernel does not tell the two apart."""
-        destinations: list[Destination] = []
+        family = service.address_family
+        key = ipvs.encode_service_key(family, service.protocol, service.address, service.port, service.fwmark)
 
-        def take(datagram: bytes, offset: int, seq: int) -> int:
-            end, rows = self._destination_layouts.rows(datagram, offset, seq)
-            destinations.extend(ipvs.destinations(rows, service.address_family))
+        def make(rows: "Iterable[tuple[Any, ...]]") -> "list[Destination]":
+            return ipvs.destinations(rows, family)
+
+        def decode(attributes: bytes) -> "Destination":
+            return ipvs.decode_destination(attributes, family)
+
+        def windows(connection: Connection) -> "Iterator[Window]":
+            return self._windows(
+                connection, ipvs.GET_DEST, key, ipvs.NEW_DEST, "dumping real servers",
+                self._destination_layouts, make, decode,
+            )  # fmt: skip
+
+        first = list(windows(self._connection))
+        return _entries(first) if is_whole(first) else self._settle(first, windows, ipvs.destination_identity)
+
+    def _windows(
+        self,
+        connection: Connection,
+        command: int,
+        key: bytes,
+        reply: int,
+        doing: str,
+        layouts: "Layouts",
+        make: "Callable[[Iterable[tuple[Any, ...]]], list[Any]]",
+        decode: "Callable[[bytes], Any]",
+    ) -> "Iterator[Window]":
+        """A dump, begun at once, and read datagram by datagram as it is asked for."""
+        entries: list[Any] = []
+        size = 0
+
+        def take(datagram: bytes, offset: int, seq: int, port: int) -> int:
+            nonlocal size
+            size = len(datagram)
+            end, rows = layouts.rows(datagram, offset, seq, port)
+            entries.extend(make(rows))
             return end
 
-        key = ipvs.encode_service_key(
-            service.address_family, service.protocol, service.address, service.port, service.fwmark
-        )
-        for message in self._connection.dump(
-            self._family, ipvs.GET_DEST, key, reply=ipvs.NEW_DEST, doing="dumping real servers", take=take
-        ):
-            destinations.append(ipvs.decode_destination(message.attributes(), service.address_family))
-            self._destination_layouts.learn(message)
-        return destinations
+        messages = connection.datagrams(self._family, command, key, reply=reply, doing=doing, take=take)
+
+        def read() -> "Iterator[Window]":
+            nonlocal entries
+            for message in messages:
+                if message:
+                    entries.append(decode(message.attributes()))
+                    layouts.learn(message)
+                elif entries:
+                    yield Window(entries, size)
+                    entries = []
+            if entries:
+                yield Window(entries, size)
+
+        return read()
+
+    def _settle(
+        self,
+        first: "list[Window]",
+        windows: "Callable[[Connection], Iterator[Window]]",
+        identity: "Callable[[Any], Any]",
+        resizes: bool = False,
+    ) -> "list[Any]":
+        """A list that did not fit one datagram, made sure by more dumps (windows.py)."""
+        with ExitStack() as others:
+
+            def again() -> "Iterator[Window]":
+                return windows(self._connection)
+
+            def elsewhere() -> "Iterator[Window] | None":
+                others.close()  # the last one, which has been read to its end
+                transport = self._transport.another() if hasattr(self._transport, "another") else None
+                if transport is None:
+                    return None
+                others.callback(transport.close)
+                return windows(Connection(transport))
+
+            return settle(first, again, elsewhere, identity, resizes=resizes)
 
     def dump(self) -> "Iterator[tuple[Service, list[Destination]]]":
         """Each virtual service with its real servers. The services are read first, all of them; the real servers of
@@ -178,6 +244,10 @@ class Client:
             self._family, ipvs.GET_DAEMON, b"", reply=ipvs.NEW_DAEMON, doing="dumping the daemons"
         )
         return [ipvs.decode_daemon(message.attributes()) for message in dump]
+
+
+def _entries(windows: "list[Window]") -> "list[Any]":
+    return windows[0].entries if windows else []
 
 
 def dump() -> "list[tuple[Service, list[Destination]]]":

@@ -9,7 +9,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    pass
+    from typing import Any
 
 PRIVILEGE = "this needs CAP_NET_ADMIN in the initial user namespace: run it as root, or grant that capability"
 
@@ -33,22 +33,24 @@ class NetlinkError(IPVSError, OSError):
     """The kernel, or the socket to it, refused.
 
     `errno` is the kernel's own number, `strerror` its meaning, `ext_ack` the text that the kernel sent with it
-    (NLMSGERR_ATTR_MSG of an extended acknowledgement, netlink(7)) or None, `doing` what was being asked.
+    (NLMSGERR_ATTR_MSG of an extended acknowledgement, netlink(7)) or None, `doing` what was being asked, `todo` what
+    helps or None.
     """
 
-    def __init__(self, errno: int, doing: str, ext_ack: "str | None" = None) -> None:
+    def __init__(self, errno: int, doing: str, ext_ack: "str | None" = None, todo: "str | None" = None) -> None:
         super().__init__(errno, os.strerror(errno))
         self.doing = doing
         self.ext_ack = ext_ack
-        self.args = (errno, doing, ext_ack)  # what pickle and copy call the class with again
+        self.todo = todo or HINTS.get(errno)
+        self.args = (errno, doing, ext_ack, todo)  # what pickle and copy call the class with again
 
     def __str__(self) -> str:
         name = errnos.errorcode.get(self.errno or 0, str(self.errno))
         parts = [f"{self.doing}: {self.strerror} ({name})"]
         if self.ext_ack:
             parts.append(f"the kernel says: {self.ext_ack}")
-        if self.errno in HINTS:
-            parts.append(HINTS[self.errno])
+        if self.todo:
+            parts.append(self.todo)
         return "; ".join(parts)
 
 
@@ -67,10 +69,24 @@ class NotAvailableError(IPVSError):
     """This kernel has no IPVS family now: the module ip_vs is not loaded, or this is not Linux."""
 
 
+class DumpInterruptedError(IPVSError):
+    """A long list changed so much while it was read that nobody can tell whether an entry was left out (windows.py).
+
+    `entries` is what was read, each entry once: all of it is true, but it may lack some.
+    """
+
+    def __init__(self, entries: "list[Any]") -> None:
+        super().__init__(entries)
+        self.entries = entries
+
+    def __str__(self) -> str:
+        return f"the list changed too fast to be read as a whole ({len(self.entries)} entries were seen): ask again"
+
+
 class DecodeError(IPVSError, ValueError):
     """Bytes from the kernel, or from a capture, that are not what they should be; nothing was guessed from them."""
 
-    def __init__(self, what: str, todo: str = "keep the bytes with --record FILE and report them, please") -> None:
+    def __init__(self, what: str, todo: str = "keep the bytes (see --record FILE) and report them, please") -> None:
         super().__init__(what, todo)
         self.what = what
         self.todo = todo
@@ -79,7 +95,7 @@ class DecodeError(IPVSError, ValueError):
         return f"{self.what}; {self.todo}"
 
 
-def netlink_error(errno: int, doing: str, ext_ack: "str | None" = None) -> NetlinkError:
+def netlink_error(errno: int, doing: str, ext_ack: "str | None" = None, todo: "str | None" = None) -> NetlinkError:
     """The NetlinkError, or the subclass of it, that an errno calls for."""
     kind = PermissionDeniedError if errno in (errnos.EPERM, errnos.EACCES) else NetlinkError
-    return kind(errno, doing, ext_ack)
+    return kind(errno, doing, ext_ack, todo)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .transport import Transport
 
-    Take = Callable[[bytes, int, int], int]
+    Take = Callable[[bytes, int, int, int], int]
 
 NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
 GENLMSGHDR = Struct("=BBH")  # cmd, version, reserved
@@ -90,14 +90,21 @@ class Connection:
             return _expect(message, family, reply, doing).attributes()
         raise DecodeError(f"{doing}: the kernel ended a dump where one message belongs")
 
-    def dump(
-        self, family: int, command: int, attributes: bytes, *, reply: int, doing: str, take: "Take | None" = None
-    ) -> "Iterator[Message]":
-        """Each message of a dump, until its end. `take` may read some of them first: it is called with a datagram, an
-        offset and the sequence number, and returns the offset of the first message that it leaves to us."""
+    def dump(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> "Iterator[Message]":
+        """Each message of a dump, until its end."""
         self._send(family, NLM_F_DUMP, command, attributes, doing)
-        for message in self._replies(doing, take):
+        for message in self._replies(doing):
             yield _expect(message, family, reply, doing)
+
+    def datagrams(
+        self, family: int, command: int, attributes: bytes, *, reply: int, doing: str, take: "Take"
+    ) -> "Iterator[Message | None]":
+        """As dump(), but begun at once; and None between the messages of one datagram and of the next. `take` may read
+        some messages first: it is called with a datagram, an offset and the sequence number, and returns the offset of
+        the first message that it leaves to us."""
+        self._send(family, NLM_F_DUMP, command, attributes, doing)
+        messages = self._messages(doing, take)
+        return (message and _expect(message, family, reply, doing) for message in messages)
 
     def families(self) -> list[Family]:
         """All families that this kernel has now. Listing them makes the kernel load no module."""
@@ -133,17 +140,23 @@ class Connection:
         self._dumping = flags == NLM_F_DUMP
         self._datagram, self._offset = b"", 0
 
-    def _replies(self, doing: str, take: "Take | None" = None) -> "Iterator[Message]":
+    def _replies(self, doing: str) -> "Iterator[Message]":
         """The messages that answer the last request; others, such as late answers to an earlier one, are skipped."""
+        return (message for message in self._messages(doing) if message)
+
+    def _messages(self, doing: str, take: "Take | None" = None) -> "Iterator[Message | None]":
+        """The same, and None after each datagram but the last."""
         while True:
             if self._offset >= len(self._datagram):
+                if self._datagram:
+                    yield None
                 try:
                     self._datagram, self._offset = self.transport.recv(), 0
                 except OSError as error:
                     raise netlink_error(error.errno or 0, doing) from None
             datagram, offset = self._datagram, self._offset
             if take:
-                self._offset = take(datagram, offset, self._seq)
+                self._offset = take(datagram, offset, self._seq, self.transport.port)
                 if self._offset > offset:
                     continue
             self._offset = len(datagram)  # what follows a message that can't be read can't be found

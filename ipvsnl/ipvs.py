@@ -10,6 +10,7 @@ import struct
 from _socket import AF_INET as HOST_AF_INET
 from _socket import AF_INET6 as HOST_AF_INET6
 from _socket import htons, inet_ntop, inet_pton, ntohs
+from functools import lru_cache
 
 from .attrs import Nest, Values, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
@@ -162,6 +163,7 @@ OCTETS = [str(number) for number in range(256)]
 NETWORKS: "dict[bytes, str]" = {}  # the first three bytes of IPv4 addresses, as text with the dot after them
 NO_TUNNEL_FLAGS = TunnelFlags(0)
 new = object.__new__
+service_flags = lru_cache(maxsize=256)(ServiceFlags)  # making one is slow, and most services have the same
 
 
 def service_layouts() -> Layouts:
@@ -219,7 +221,7 @@ def services(rows: "Iterable[tuple[Any, ...]]") -> "list[Service]":
                 None if fwmark else ntohs(_present(port, "PORT")),
                 fwmark or None,  # 0 is no mark
                 _text(scheduler, "SCHED_NAME"),
-                ServiceFlags(flags),
+                service_flags(flags),
                 timeout,
                 _prefix_length(family, netmask),
                 _text(engine, "PE_NAME") if engine else None,
@@ -391,6 +393,7 @@ def _address(family: str, payload: bytes) -> str:
     raise DecodeError(f"an {family} address of {len(payload)} bytes")
 
 
+@lru_cache(maxsize=256)
 def _prefix_length(family: str, netmask: int) -> int:
     # For IPv4 a mask, in network order, of which only the number of bits matters here; for IPv6 already the length.
     if family == "inet":
@@ -400,6 +403,7 @@ def _prefix_length(family: str, netmask: int) -> int:
     return netmask
 
 
+@lru_cache(maxsize=256)
 def _text(payload: bytes, name: str) -> str:
     try:
         return text.decode(payload)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .genl import Message
 
 WORD = Struct("=I")
-SEQ = 2  # the word of a struct nlmsghdr that each request has anew
+SEQ, PORT = 2, 3  # the words of a struct nlmsghdr that differ from request to request, and from socket to socket
 LAYOUTS_PER_SIZE = 4  # messages of one size come in few layouts; what is of none of these is read carefully
 
 
@@ -37,8 +37,8 @@ class Layout:
         self._headers = headers
         self._columns: dict[int, list[tuple[slice, memoryview]]] = {}  # what a number of messages must have
 
-    def proven(self, datagram: memoryview, seq: int) -> int:
-        """How many messages at the start of `datagram` are of this layout and have this sequence number."""
+    def proven(self, datagram: memoryview, seq: int, port: int) -> int:
+        """How many messages at the start of `datagram` are of this layout and have this sequence number and port."""
         count = len(datagram) // self.size
         while count:
             words = datagram[: count * self.size].cast("I")
@@ -46,7 +46,7 @@ class Layout:
             if columns is None:
                 columns = [self._column(index, word, count) for index, word in self._headers.items()]
                 self._columns[count] = columns
-            for where, must in (self._column(SEQ, seq, count), *columns):
+            for where, must in (self._column(SEQ, seq, count), self._column(PORT, port, count), *columns):
                 if words[where] != must:
                     # Start over with those before the first that differs.
                     count = next(i for i, word in enumerate(words[where]) if word != must[i])
@@ -72,14 +72,14 @@ class Layouts:
         self._layouts: dict[int, list[Layout]] = {}  # by size
         self._attempts: dict[int, int] = {}  # to learn one, by size
 
-    def rows(self, datagram: bytes, offset: int, seq: int) -> "tuple[int, Iterable[tuple[Any, ...]]]":
+    def rows(self, datagram: bytes, offset: int, seq: int, port: int) -> "tuple[int, Iterable[tuple[Any, ...]]]":
         """The rows of the messages from `offset` on that are of a known layout, and the offset of the first that is
-        not. They carry the sequence number `seq`; all else that is in their headers, port and command too, is as it was
-        in a message that was learnt."""
+        not. They carry the sequence number `seq` and the port `port`; all else that is in their headers, the command
+        too, is as it was in a message that was learnt."""
         view = memoryview(datagram)[offset:]
         if len(view) >= NLMSGHDR.size:
             for layout in self._layouts.get(WORD.unpack_from(view)[0], ()):
-                end = layout.proven(view, seq) * layout.size
+                end = layout.proven(view, seq, port) * layout.size
                 if end:
                     return offset + end, layout.row.iter_unpack(view[:end])
         return offset, ()
@@ -103,7 +103,7 @@ class _Finder:
     def __init__(self, message: bytes) -> None:
         self.message = message
         begin = (NLMSGHDR.size + GENLMSGHDR.size) // NLA_ALIGNTO
-        self.headers = {index: self._word(index * NLA_ALIGNTO) for index in range(begin) if index != SEQ}
+        self.headers = {index: self._word(index * NLA_ALIGNTO) for index in range(begin) if index not in (SEQ, PORT)}
         self._found: list[str] = []  # the paths of all known attributes, in order
         self._payloads: dict[str, tuple[int, str]] = {}  # path: offset and format
 

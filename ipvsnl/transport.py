@@ -29,31 +29,37 @@ if TYPE_CHECKING:
 
         def close(self) -> None: ...
 
+        def another(self) -> "Transport | None":
+            """One more to the same kernel, whose datagrams end elsewhere. None, as without this method, where there is
+            no kernel that could be asked again: what was answered is then all there is."""
+
 
 NETLINK_GENERIC = 16
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10  # quote only the header of a refused request
+SIOCGSKNS = 0x894C  # which network namespace a socket is in (include/uapi/linux/sockios.h)
 NETLINK_EXT_ACK = 11  # say in words why it was refused
 
 # netlink_recvmsg() remembers the largest buffer that it was offered and fills datagrams up to that, at most 32 KiB.
 BUFFER_SIZE = 65536
+# What another() offers first. The datagrams from such a socket end half-way in those from one that was in use before.
+SMALL_BUFFER_SIZE = 12288
 
 TIMEOUT = 5.0  # seconds; the kernel answers in microseconds, unless its mutex is held by a very long list of changes
 
 
 class NetlinkSocket:
-    """A socket to the generic netlink of the network namespace in which it was opened.
+    """A socket to the generic netlink of one network namespace: of `netns`, a name of ip netns or a path, or of that in
+    which it is opened.
 
     `timeout` is how long one recv() waits, seconds; None is for ever.
     """
 
-    def __init__(self, timeout: "float | None" = TIMEOUT) -> None:
+    def __init__(self, timeout: "float | None" = TIMEOUT, netns: "str | None" = None) -> None:
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
-        try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
-        except OSError as error:
-            raise netlink_error(error.errno or 0, "opening a generic netlink socket") from None
+        self._timeout, self._netns = timeout, netns
+        self._socket = _open() if netns is None else _open_inside(netns)
         try:
             self._set_up(timeout)
         except OSError as error:
@@ -61,6 +67,7 @@ class NetlinkSocket:
             raise netlink_error(error.errno or 0, "setting up a generic netlink socket") from None
         self.port: int = self._socket.getsockname()[0]
         self._buffer = memoryview(bytearray(BUFFER_SIZE))  # once: the kernel fills it, and nothing else is touched
+        self._size = BUFFER_SIZE  # how much of it is offered next
 
     def _set_up(self, timeout: "float | None") -> None:
         if timeout is not None:
@@ -80,10 +87,11 @@ class NetlinkSocket:
 
     def recv(self) -> bytes:
         try:
-            size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+            size = self._socket.recv_into(self._buffer, self._size, socket.MSG_TRUNC)
         except BlockingIOError:  # how SO_RCVTIMEO ends
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-        if size > BUFFER_SIZE:  # MSG_TRUNC returns the true length of what did not fit
+        offered, self._size = self._size, BUFFER_SIZE
+        if size > offered:  # MSG_TRUNC returns the true length of what did not fit
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         return bytes(self._buffer[:size])
 
@@ -92,3 +100,48 @@ class NetlinkSocket:
 
     def close(self) -> None:
         self._socket.close()
+
+    def another(self) -> "NetlinkSocket":
+        """One more in the same network namespace, wherever the calling thread and the name have gone since."""
+        try:
+            namespace = _namespace(self._socket)
+        except OSError:  # before Linux 4.9 a socket does not tell
+            other = NetlinkSocket(self._timeout, self._netns)
+        else:
+            try:
+                other = NetlinkSocket(self._timeout)
+                if not _is_in(other._socket, namespace):
+                    other.close()
+                    other = NetlinkSocket(self._timeout, f"/proc/self/fd/{namespace}")
+            finally:
+                os.close(namespace)
+        other._size = SMALL_BUFFER_SIZE
+        return other
+
+
+def _open() -> "socket.socket":
+    try:
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
+    except OSError as error:
+        raise netlink_error(error.errno or 0, "opening a generic netlink socket") from None
+
+
+def _namespace(opened: "socket.socket") -> int:
+    """A file descriptor of the network namespace in which this socket was opened."""
+    from fcntl import ioctl  # seldom needed
+
+    return ioctl(opened.fileno(), SIOCGSKNS)
+
+
+def _is_in(opened: "socket.socket", namespace: int) -> bool:
+    own = _namespace(opened)
+    try:
+        return os.path.samestat(os.fstat(own), os.fstat(namespace))
+    finally:
+        os.close(own)
+
+
+def _open_inside(netns: str) -> "socket.socket":
+    from .netns import call_inside  # seldom needed, and it needs threads
+
+    return call_inside(netns, _open)

@@ -1,0 +1,181 @@
+"""A whole list from dumps that each show it piece by piece, while others change it.
+
+The kernel fills one datagram of a dump at a time (netlink_dump() in net/netlink/af_netlink.c), and between two of them
+the list may change. IPVS then goes on at the same position (cb->args[0] in ip_vs_genl_dump_services() and
+ip_vs_genl_dump_dests()): where an entry before it has been deleted meanwhile, another is left out. So a datagram is a
+`Window`, entries that followed each other in the list. Nothing is lost inside one, only where it ends and the next
+begins.
+
+What must be found are the entries that stay, those which exist during the whole call. They keep their order. IPVS adds
+at the head, of a service's list of real servers (__ip_vs_update_dest()) or of a bucket of the table of services
+(ip_vs_svc_hash()), and moves nothing, except for the resizes below. So let the rank of an entry be the number of
+staying ones before it. While it is there its rank is the same; if it is deleted and added again, it comes back at the
+head, with the same rank or a lower one. Ranks never grow.
+
+Hence the rule that all of this rests on. A window is connected
+
+    if it is the first of its dump, or if it shares an entry with a connected window that was filled before it.
+
+Then the staying entries in all connected windows are always the first so many of them, without a gap: a first window
+begins at the head; and where two windows share an entry, its rank in the older one is not beyond what is covered, its
+rank in the newer one is not larger, so the newer one begins within what is covered. Once a connected window reaches the
+end of the list nothing that stays is missing, whatever else was added and deleted meanwhile, and how often.
+
+`_Merge.read()` makes windows connect: it reads two dumps in turn, one half a datagram ahead of the other, so that where
+a window ends, the next to be filled has its middle.
+
+While nothing changes a single second dump is enough, if its windows end elsewhere and it lists the same in the same
+order. Were an entry missing from both, then in two places of that one list; all that is listed between these places
+would have jumped over it from one dump to the next, and so all before them in the list or bucket were deleted and added
+again meanwhile, in just the reverse order.
+
+In Linux 7 the table of services grows and shrinks (svc_resize_work_handler(), which waits while a datagram is filled),
+and all services come into a new, random order. That shows: of the neighbours in a window from after it hardly any were
+near each other before. Then all that was read is forgotten.
+"""
+
+from .dataclass import dataclass
+from .errors import DumpInterruptedError
+from .transport import SMALL_BUFFER_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Callable
+
+# How often two more dumps are tried. Each time at least one more window is connected, and mostly all of them are.
+ROUNDS = 40
+
+# Sizes of datagrams that may have had no room for one more message, which has at most 512 bytes. The kernel allocates
+# 32 KiB for each, or what was offered to it so far if that is less; and NLMSG_GOODSIZE, a page but at most 8 KiB, where
+# nothing was, or where memory is short. From each a struct skb_shared_info is taken.
+LARGE = 30 * 1024
+FULL = ((2048, 8192), (SMALL_BUFFER_SIZE - 1536, SMALL_BUFFER_SIZE), (LARGE, 32768))
+
+# A window is of the same order as a dump if in a third of it neighbours are at most so far apart there.
+NEAR = 8
+
+
+@dataclass
+class Window:
+    """The entries in one datagram, and its size in bytes."""
+
+    entries: "list[Any]"
+    size: int
+
+
+def is_whole(dump: "list[Window]") -> bool:
+    """Whether these windows of one dump are a list that fitted one datagram: it was there at one moment, and all of it.
+
+    Whether there was memory for a large datagram is not doubted here: else each list of a page would be read twice.
+    """
+    return len(dump) <= 1 and all(window.size <= LARGE for window in dump)
+
+
+def settle(
+    first: "list[Window]",
+    again: "Callable[[], Iterator[Window]]",
+    elsewhere: "Callable[[], Iterator[Window] | None]",
+    identity: "Callable[[Any], Any]",
+    *,
+    resizes: bool,
+) -> "list[Any]":
+    """The entries of a list that did not fit one datagram, each once, in the kernel's order, with its newest values.
+
+    `first` is a dump of it, `again()` begins another like it, `elsewhere()` one whose windows end elsewhere, or is None
+    if there is none to be had. DumpInterruptedError where the list changes too much.
+    """
+    merge = _Merge(identity, first, resizes)
+    for round in range(ROUNDS):
+        ahead = elsewhere()
+        if ahead is None:
+            return merge.all()
+        if round == 0:
+            second = list(ahead)
+            if merge.agrees(second):
+                return [entry for window in second for entry in window.entries]
+            merge.read(iter(second))
+        else:
+            merge.read(ahead, again())
+        if merge.resized:
+            merge = _Merge(identity, list(again()), resizes)
+        elif merge.complete:
+            return merge.connected()
+    raise DumpInterruptedError(merge.all())
+
+
+class _Merge:
+    def __init__(self, identity: "Callable[[Any], Any]", first: "list[Window]", resizes: bool) -> None:
+        self._identity = identity
+        self._resizes = resizes
+        self._first = first
+        self._newest: dict[Any, Any] = {}  # all entries that were read, by identity
+        self._connected: dict[Any, None] = {}  # identities in connected windows, in the order of the list
+        self._places: dict[Any, int] = {}  # where each was in the first dump
+        self.complete = False  # the connected windows reach the end of the list
+        self.resized = False
+        self.read(iter(first))
+        for window in first:
+            for entry in window.entries:
+                self._places.setdefault(identity(entry), len(self._places))
+
+    def agrees(self, second: "list[Window]") -> bool:
+        """Whether the first dump and this one are of a list that did not change."""
+        both = (self._first, second)
+        one, other = ([self._identity(entry) for window in dump for entry in window.entries] for dump in both)
+        return (
+            one == other
+            and len(set(one)) == len(one)
+            and set(_ends(self._first)).isdisjoint(_ends(second))
+            and any(has_room(dump[-1]) for dump in both)
+        )
+
+    def read(self, *dumps: "Iterator[Window]") -> None:
+        """Reads these dumps in turn. Their windows come in the order in which they were filled: the kernel fills the
+        first when a dump is begun, and each other one when that before it is received."""
+        running: list[tuple[Iterator[Window], Window | None, bool]] = [(dump, None, True) for dump in dumps]
+        ahead = len(dumps) > 1  # the first dump has one window before its turns
+        while running:
+            dump, last, connected = running.pop(0)
+            window = next(dump, None)
+            if window is not None:
+                running.insert(0 if ahead else len(running), (dump, window, self._add(window, last is None)))
+                ahead = False
+            elif connected and (last is None or has_room(last)) and not self._is_vague(last):
+                self.complete = True
+
+    def _add(self, window: Window, is_first: bool) -> bool:
+        identities = [self._identity(entry) for entry in window.entries]
+        self._newest.update(zip(identities, window.entries))
+        places = [self._places[identity] for identity in identities if identity in self._places]
+        if self._resizes and len(places) >= NEAR:
+            near = sum(0 < after - before <= NEAR for before, after in zip(places, places[1:]))
+            self.resized |= near < len(places) // 3
+        connected = is_first or not self._connected.keys().isdisjoint(identities)
+        if connected:
+            self._connected.update(dict.fromkeys(identities))
+        return connected
+
+    def _is_vague(self, window: "Window | None") -> bool:
+        """Too short to tell the order of."""
+        return self._resizes and window is not None and len(window.entries) < NEAR
+
+    def connected(self) -> "list[Any]":
+        return [self._newest[identity] for identity in self._connected]
+
+    def all(self) -> "list[Any]":
+        return list(self._newest.values())
+
+
+def has_room(window: Window) -> bool:
+    """Whether the kernel ended this window because the list ended, and not because the datagram was full."""
+    return not any(least <= window.size <= most for least, most in FULL)
+
+
+def _ends(dump: "Iterable[Window]") -> "Iterator[int]":
+    """The positions in the list where one window ends and another begins."""
+    position = 0
+    for window in dump:
+        if position:
+            yield position
+        position += len(window.entries)
