@@ -13,37 +13,49 @@ from importlib import import_module
 
 from . import __version__
 from .client import Client
-from .errors import IPVSError, NotAvailableError
+from .errors import DecodeError, IPVSError, NotAvailableError
 from .transport import NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from typing import Callable
 
-    from .model import Destination, Service
+    from .model import Destination, Info, Service
     from .transport import Transport
+
+    Entries = Iterable[tuple[Service, list[Destination] | None]]
+    Render = Callable[[Entries, int, Info | None], Iterator[str]]
 
 DONE, FAILED, WRONG_ARGUMENTS, NOT_AVAILABLE = range(4)  # exit statuses
 
 USAGE = """\
-usage: ipvsnl [-f line|json] [--services-only] [--load-module]
-              [--record FILE | --replay FILE] [--version] [--help]
+usage: ipvsnl [-f line|json|prometheus] [--services-only] [--netns NAME|PATH]
+              [--load-module] [--record FILE | --replay FILE] [--execd]
+              [--version] [--help]
 
 Print the virtual servers and real servers of IPVS, once.
 
-  -f, --format FORMAT  line (InfluxDB line protocol, the default) or json
+  -f, --format FORMAT  line (InfluxDB line protocol, the default), json, or
+                       prometheus (its text exposition format)
   --services-only      leave the real servers out, and do not ask for them
+  --netns NAME|PATH    read another network namespace: a name of ip netns, or a
+                       path such as /proc/PID/ns/net
   --load-module        let the kernel load the module ip_vs if it is not there
   --record FILE        write the conversation with the kernel to a capture, too
   --replay FILE        read a capture of any IPVS client instead of the kernel
+  --execd              stay, and print at each newline on stdin until its end:
+                       for telegraf's inputs.execd with signal = "STDIN"
   --version            print the version
   -h, --help           print this
 
-Reading the kernel needs CAP_NET_ADMIN. Exit status: 0 done; 1 the kernel
-refused, or bytes could not be read; 2 wrong arguments; 3 no IPVS here now.
+Reading the kernel needs CAP_NET_ADMIN, and with --netns CAP_SYS_ADMIN. Exit
+status: 0 done; 1 the kernel refused, or bytes could not be read; 2 wrong
+arguments; 3 no IPVS here now.
 """
 
-FORMATS = {"line": "line_protocol", "json": "json_document"}  # imported only when asked for
+FORMATS = {"line": "line_protocol", "json": "json_document", "prometheus": "prometheus"}  # imported when asked for
+EXCLUSIVE = [("--record", "--replay"), ("--netns", "--replay"), ("--record", "--execd")]
 
 
 class WrongArguments(Exception):
@@ -54,7 +66,7 @@ class Options:
     """What the command line says."""
 
     def __init__(self, argv: list[str]) -> None:
-        long = ["format=", "services-only", "load-module", "record=", "replay=", "version", "help"]
+        long = ["format=", "services-only", "netns=", "load-module", "record=", "replay=", "execd", "version", "help"]
         try:
             options, rest = gnu_getopt(argv, "f:h", long)
         except GetoptError as error:
@@ -66,11 +78,14 @@ class Options:
         if self.format not in FORMATS:
             raise WrongArguments(f"there is no format {self.format}: choose {' or '.join(FORMATS)}")
         self.services_only = "--services-only" in given
+        self.netns: str | None = given.get("--netns")
         self.load_module = "--load-module" in given
         self.record: str | None = given.get("--record")
         self.replay: str | None = given.get("--replay")
-        if self.record is not None and self.replay is not None:
-            raise WrongArguments("--record and --replay exclude each other")
+        self.execd = "--execd" in given
+        for one, other in EXCLUSIVE:
+            if one in given and other in given:
+                raise WrongArguments(f"{one} and {other} exclude each other")
         self.version = "--version" in given
         self.help = "--help" in given or "-h" in given
 
@@ -86,7 +101,7 @@ def main(argv: "list[str] | None" = None) -> int:
         elif options.version:
             print(f"ipvsnl {__version__}")
         else:
-            _print_dump(options)
+            _print_dumps(options)
         sys.stdout.flush()
         return DONE
     except WrongArguments as error:
@@ -108,33 +123,78 @@ def _fail(status: int, message: str) -> int:
     return status
 
 
-def _print_dump(options: Options) -> None:
-    render = import_module(f".formats.{FORMATS[options.format]}", __package__).render
+def _print_dumps(options: Options) -> None:
+    render = _renderer(options.format)
     with ExitStack() as stack:
-        transport, timestamp = _source(options, stack)
-        client = stack.enter_context(Client(load_module=options.load_module, transport=transport))
-        for text in render(_entries(client, options.services_only), timestamp):
+        if options.execd:
+            _print_dump_at_each_newline(options, render, stack)
+        else:
+            for text in _dump(options, render, *_open(options, stack)):
+                sys.stdout.write(text)
+
+
+def _print_dump_at_each_newline(options: Options, render: "Render", stack: ExitStack) -> None:
+    """One client does all dumps. After one that failed, which costs a line on stderr, there is a new one at the next
+    newline: by then the kernel may have IPVS, or have it again."""
+    opened = None
+    while sys.stdin is not None and sys.stdin.buffer.readline().endswith(b"\n"):
+        try:
+            opened = opened or _open(options, stack)
+            text = "".join(_dump(options, render, *opened))  # all of it or nothing
+        except IPVSError as error:
+            _fail(FAILED, str(error))
+            stack.close()
+            opened = None
+        else:
             sys.stdout.write(text)
+            sys.stdout.flush()
 
 
-def _source(options: Options, stack: ExitStack) -> "tuple[Transport | None, int]":
-    """What answers the client, None for the kernel itself, and the time of the dump. Open files go to `stack`."""
+def _renderer(format: str) -> "Render":
+    try:
+        render: Render = import_module(f".formats.{FORMATS[format]}", __package__).render
+    except ModuleNotFoundError as error:  # minimal Pythons have no json
+        raise WrongArguments(f"--format {format} needs the module {error.name}, which this Python lacks") from None
+    return render
+
+
+def _open(options: Options, stack: ExitStack) -> "tuple[Client, int | None]":
+    """A client, and the time of its dumps, None for when each is made. What is to be closed goes to `stack`."""
+    transport: Transport | None = None
+    time_of_dump = None
     if options.replay is not None:
         from .capture import Replay
 
         with open(options.replay, "rb") as capture:
-            replay = Replay(capture)
-        return replay, replay.time
-    if options.record is not None:
+            transport = replay = Replay(capture)
+        time_of_dump = replay.time
+    elif options.record is not None:
         from .capture import Recorder
 
         file = open(options.record, "wb")  # noqa: SIM115  # it must stay open for as long as the client
         stack.callback(file.close)
-        return Recorder(NetlinkSocket(), file), time.time_ns()
-    return None, time.time_ns()
+        transport = Recorder(NetlinkSocket(netns=options.netns), file)
+    client = Client(netns=options.netns, load_module=options.load_module, transport=transport)
+    return stack.enter_context(client), time_of_dump
 
 
-def _entries(client: Client, services_only: bool) -> "Iterable[tuple[Service, list[Destination] | None]]":
+def _dump(options: Options, render: "Render", client: Client, time_of_dump: "int | None") -> "Iterable[str]":
+    timestamp = time.time_ns() if time_of_dump is None else time_of_dump
+    return render(_entries(client, options.services_only), timestamp, _info(client, options))
+
+
+def _info(client: Client, options: Options) -> "Info | None":
+    if options.format != "prometheus":  # nobody else would print it
+        return None
+    try:
+        return client.info()
+    except DecodeError:
+        if options.replay is None:
+            raise
+        return None  # few clients ask for it, so that few captures have it
+
+
+def _entries(client: Client, services_only: bool) -> "Entries":
     if services_only:
         return [(service, None) for service in client.services()]
     return client.dump()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import ipvsadm
 import netlink
@@ -53,16 +54,21 @@ def run_python(code: str, **options: object) -> str:
     return str(done.stdout)
 
 
-@pytest.fixture
+def cannot(reason: str) -> NoReturn:
+    """Skips the test that this machine cannot run, visibly; but in CI it fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}, and CI must run this test")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
     """`tool("tshark")` is the program's path. Where it is missing the test is skipped, but in CI it fails."""
 
     def find(name: str) -> str:
         path = shutil.which(name)
         if path is None:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"{name} is not installed, and CI must run this test")
-            pytest.skip(f"{name} is not installed")
+            cannot(f"{name} is not installed")
         return path
 
     return find

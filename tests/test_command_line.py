@@ -123,7 +123,8 @@ def test_version() -> None:
 def test_help_names_every_option_and_status(option: str, capsys: Output) -> None:
     assert main([option]) == 0
     text = capsys.readouterr().out
-    options = ["--format", "--services-only", "--load-module", "--record", "--replay", "--version", "CAP_NET_ADMIN"]
+    options = ["--format", "--services-only", "--netns", "--load-module", "--record", "--replay", "--execd"]
+    options += ["--version", "line", "json", "prometheus", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
     assert [name for name in options if name not in text] == []
     assert re.search(r"0 done.*1 .*2 .*3 ", text, re.DOTALL)
 
@@ -145,6 +146,9 @@ def test_help_names_every_option_and_status(option: str, capsys: Output) -> None
         ["--replay"],
         ["--record"],
         ["--record", "one.pcap", "--replay", "two.pcap"],
+        ["--record", "one.pcap", "--execd"],
+        ["--netns", "blue", "--replay", CAPTURE],
+        ["--netns"],
         ["--services-only=yes"],
     ],
 )

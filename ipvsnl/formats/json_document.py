@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from enum import IntFlag
 
-    from ..model import Destination, Service, Stats
+    from ..model import Destination, Info, Service, Stats
 
 
-def render(entries: "Iterable[tuple[Service, list[Destination] | None]]", timestamp: int) -> "Iterator[str]":
+def render(
+    entries: "Iterable[tuple[Service, list[Destination] | None]]", timestamp: int, info: "Info | None" = None
+) -> "Iterator[str]":
     """{"services": [...]}, a piece for each service; `destinations` of None, for those that nobody asked for, gives no
     such key. The document has no time in it: `timestamp` is for formats that do."""
     before = '{"services": ['

@@ -9,13 +9,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..model import Destination, Service, Stats
+    from ..model import Destination, Info, Service, Stats
 
 LARGEST = 2**63 - 1  # an integer of line protocol is signed, 64-bit
-ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
+ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\n"})
 
 
-def render(entries: "Iterable[tuple[Service, list[Destination] | None]]", timestamp: int) -> "Iterator[str]":
+def render(
+    entries: "Iterable[tuple[Service, list[Destination] | None]]", timestamp: int, info: "Info | None" = None
+) -> "Iterator[str]":
     """The lines of one service after the other, each with those of its real servers. `timestamp` is nanoseconds."""
     for service, destinations in entries:
         yield service_line(service, timestamp) + destination_lines(service, destinations or [], timestamp)

@@ -1,0 +1,124 @@
+"""What a real InfluxDB understands of the line protocol, and the configuration by which telegraf takes it there."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from conftest import KERNELS, ROOT, capture_path, run
+from servers import ask, eventually, free_port, running
+
+Tool = Callable[[str], str]
+Point = tuple[str, dict[str, str], dict[str, int], int]  # measurement, tags, fields, time
+
+CONFIGURATION = """\
+reporting-disabled = true
+bind-address = "127.0.0.1:{rpc}"
+[meta]
+  dir = "{folder}/meta"
+[data]
+  dir = "{folder}/data"
+  wal-dir = "{folder}/wal"
+[monitor]
+  store-enabled = false
+[http]
+  bind-address = "127.0.0.1:{http}"
+"""
+
+
+@pytest.fixture
+def influxdb(tool: Tool, tmp_path: Path) -> Iterator[int]:
+    """The port of an InfluxDB with an empty database `telegraf`."""
+    port = free_port()
+    file = tmp_path / "influxdb.conf"
+    file.write_text(CONFIGURATION.format(rpc=free_port(), http=port, folder=tmp_path))
+    with running(tool("influxd"), "-config", file):
+        eventually(lambda: ask(port, f"/query?q={quote('CREATE DATABASE telegraf')}", ""))
+        yield port
+
+
+def points(port: int) -> list[Point]:
+    """All that the database has."""
+    answer = ask(port, f"/query?db=telegraf&epoch=ns&q={quote('SELECT * FROM /.*/ GROUP BY *')}")
+    found = []
+    for series in json.loads(answer)["results"][0]["series"]:
+        # Tags and fields that only other series of the answer have are empty.
+        tags = {name: text for name, text in series["tags"].items() if text}
+        for values in series["values"]:
+            fields = {name: value for name, value in zip(series["columns"], values) if value is not None}
+            found.append((series["name"], tags, fields, fields.pop("time")))
+    return found
+
+
+def document_points(document: dict[str, Any], time: int) -> Iterator[Point]:
+    """The points that the JSON document of the same dump calls for."""
+    for service in document["services"]:
+        key = {tag: str(service[tag]) for tag in ("protocol", "address", "port", "fwmark") if service[tag] is not None}
+        tags = {"address_family": service["address_family"], "netmask": str(service["netmask"])}
+        yield "ipvs_virtual_server", {**key, **tags, "sched": service["scheduler"]}, counters(service), time
+        for destination in service["destinations"]:
+            tags = {tag: str(destination[tag]) for tag in ("address", "address_family", "port")}
+            fields = {name: destination[name] for name in ("active_connections", "inactive_connections")}
+            virtual = {f"virtual_{tag}": text for tag, text in key.items()}
+            yield "ipvs_real_server", {**tags, **virtual}, {**fields, **counters(destination)}, time
+
+
+def counters(entry: dict[str, Any]) -> dict[str, int]:
+    return {name: value for name, value in entry["stats"].items() if not name.startswith("bps")}
+
+
+def in_order(found: "list[Point]") -> list[str]:
+    return sorted(
+        f"{name} {sorted(tags.items())} {sorted(fields.items())} {time}" for name, tags, fields, time in found
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_tag_field_and_time_is_read_back(kernel: str, influxdb: int) -> None:
+    lines = run("--replay", capture_path(kernel)).stdout
+    document = json.loads(run("-f", "json", "--replay", capture_path(kernel)).stdout)
+    (time,) = {int(line.split()[-1]) for line in lines.splitlines()}
+    assert ask(influxdb, "/write?db=telegraf", lines) == ""
+    assert in_order(points(influxdb)) == in_order(list(document_points(document, time)))
+
+
+# telegraf itself is in no Debian. What its configuration calls is tried as it would call it.
+
+EXAMPLE = (ROOT / "examples" / "telegraf.conf").read_text()
+
+
+def commands() -> list[list[str]]:
+    """Of inputs.execd a list of words, of inputs.exec a list of lines; those that are comments, too."""
+    (execd,) = re.findall(r"^command = (\[.*\])$", EXAMPLE.replace("  ", ""), re.MULTILINE)
+    lines = [line for found in re.findall(r"commands = (\[.*\])", EXAMPLE) for line in json.loads(found)]
+    return [json.loads(execd), *map(shlex.split, lines)]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_the_commands_of_the_example_are_understood(words: list[str]) -> None:
+    arguments = words[[Path(word).name for word in words].index("ipvsnl") + 1 :]
+    done = run(*arguments, "--replay", capture_path("linux-6.1"), input="\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run("--replay", capture_path("linux-6.1")).stdout
+
+
+def test_the_example_is_toml() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="since Python 3.11")
+    assert list(tomllib.loads(EXAMPLE)["inputs"]) == ["execd"]
+    uncommented = re.sub(r"^# (?=\[\[|  )(?!    )", "", EXAMPLE, flags=re.MULTILINE)
+    inputs = tomllib.loads(uncommented)["inputs"]
+    assert {name: len(entries) for name, entries in inputs.items()} == {"execd": 1, "exec": 2}
+    assert {entry["data_format"] for entries in inputs.values() for entry in entries} == {"influx"}
+
+
+def test_what_execd_writes_is_stored_dump_by_dump(influxdb: int) -> None:
+    command = [sys.executable, "-m", "ipvsnl", "--execd", "--replay", str(capture_path("linux-6.1"))]
+    done = subprocess.run(command, cwd=ROOT, input="\n\n", capture_output=True, text=True, timeout=60)
+    assert ask(influxdb, "/write?db=telegraf", done.stdout) == ""
+    assert len(points(influxdb)) * 2 == done.stdout.count("\n")  # the same time twice is the same point
