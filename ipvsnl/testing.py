@@ -1,0 +1,211 @@
+"""For the tests of who uses this package: a kernel with just the services that a test wants, without root or Linux.
+
+    from ipvsnl import Client, testing
+
+    kernel = testing.Kernel([(testing.service(port=443), [testing.destination(weight=0)])])
+    with Client(transport=kernel) as client:
+        assert my_check(client) == "no real server of 10.0.0.1:443 takes connections"
+
+What it says is real netlink, in the bytes that a kernel would send, and goes through all of the client. A capture of a
+real kernel serves as well: Client(transport=capture.Replay(file)).
+"""
+
+import errno
+import os
+import socket
+
+from . import genl, ipvs
+from .model import Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+FAMILY = 0x20  # the id of IPVS; real kernels give it one at each registration
+
+
+def stats(**changes: int) -> Stats:
+    """Counters that are all 0, but for the changes."""
+    return Stats(**{**dict.fromkeys(Stats.__match_args__, 0), **changes})
+
+
+def service(**changes: "Any") -> Service:
+    """TCP 10.0.0.1:80 with the scheduler rr, but for the changes; with a fwmark it has no protocol, address or port."""
+    values: dict[str, Any] = {
+        "address_family": _family(changes),
+        **dict.fromkeys(("protocol", "address", "port", "fwmark", "persistence_engine")),
+        "scheduler": "rr",
+        "flags": ServiceFlags.HASHED,
+        "timeout": 0,
+        "netmask": 128 if _family(changes) == "inet6" else 32,
+        "stats": stats(),
+    }
+    if changes.get("fwmark") is None:
+        values.update(protocol="tcp", address="10.0.0.1", port=80)
+    return Service(**{**values, **changes})
+
+
+def destination(**changes: "Any") -> Destination:
+    """192.0.2.1:80 by masquerade with weight 1 and no connections, but for the changes."""
+    values: dict[str, Any] = {
+        **dict.fromkeys(Destination.__match_args__, 0),
+        "address_family": _family(changes),
+        "address": "192.0.2.1",
+        "port": 80,
+        "forwarding": "masquerade",
+        "weight": 1,
+        "tunnel_type": "ipip",
+        "tunnel_flags": TunnelFlags(0),
+        "stats": stats(),
+    }
+    return Destination(**{**values, **changes})
+
+
+def _family(changes: "dict[str, Any]") -> str:
+    default = "inet6" if ":" in (changes.get("address") or "") else "inet"
+    family: str = changes.get("address_family", default)
+    return family
+
+
+class Kernel:
+    """A transport that answers as a kernel with these services would. All of it may be changed at any time:
+
+    entries   the services with their real servers, as Client.dump() yields them
+    info      what Client.info() returns
+    timeouts  what Client.timeouts() returns
+    refusing  an errno with which it refuses all questions to IPVS, such as errno.EPERM; 0 for none
+    loaded    whether it has IPVS at all
+
+    It has no synchronisation daemons.
+    """
+
+    port = 1
+
+    def __init__(self, entries: "Iterable[tuple[Service, list[Destination]]]" = ()) -> None:
+        self.entries = list(entries)
+        self.info = Info("1.2.1", 4096)
+        self.timeouts = Timeouts(900, 120, 300)
+        self.refusing = 0
+        self.loaded = True
+        self._queue: list[bytes] = []
+
+    def send(self, request: bytes) -> None:
+        (message,) = genl.messages(request)
+        to = (message.seq, message.port)
+        is_dump = message.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
+        error, command, replies = self._answer(message)
+        if not replies and not is_dump:
+            error = error or errno.ESRCH
+        self._queue = []
+        if replies:
+            self._queue.append(b"".join([genl.request(message.type, 0, *to, command, reply) for reply in replies]))
+        if error:  # quotes the header of the request
+            payload = genl.ERRNO.pack(-error) + request[: genl.NLMSGHDR.size]
+            length = genl.NLMSGHDR.size + len(payload)
+            self._queue.append(genl.NLMSGHDR.pack(length, genl.NLMSG_ERROR, genl.NLM_F_CAPPED, *to) + payload)
+        elif is_dump:
+            length = genl.NLMSGHDR.size + genl.ERRNO.size
+            self._queue.append(genl.NLMSGHDR.pack(length, genl.NLMSG_DONE, 0, *to) + genl.ERRNO.pack(0))
+
+    def _answer(self, message: genl.Message) -> "tuple[int, int, list[bytes]]":
+        """An errno, the command of the replies, and their attributes."""
+        if message.type == genl.GENL_ID_CTRL:
+            by_name = "FAMILY_NAME" in genl.CTRL_ATTRS.decode(message.attributes())
+            missing = errno.ENOENT if by_name and not self.loaded else 0
+            return missing, genl.CTRL_CMD_NEWFAMILY, [_FAMILY] if self.loaded else []
+        if not self.loaded or self.refusing:
+            return self.refusing or errno.ENOENT, 0, []
+        return (0, *self._answer_of_ipvs(message))
+
+    def _answer_of_ipvs(self, message: genl.Message) -> "tuple[int, list[bytes]]":
+        command = message.command()
+        if command == ipvs.GET_INFO:
+            first, second, third = map(int, self.info.version.split("."))
+            values = {"VERSION": first << 16 | second << 8 | third, "CONN_TAB_SIZE": self.info.connection_table_size}
+            return ipvs.SET_INFO, [ipvs.INFO.encode(values)]
+        if command == ipvs.GET_CONFIG:
+            names = ("TIMEOUT_TCP", "TIMEOUT_TCP_FIN", "TIMEOUT_UDP")
+            timeouts = (self.timeouts.tcp, self.timeouts.tcp_fin, self.timeouts.udp)
+            return ipvs.SET_CONFIG, [ipvs.COMMAND.encode(dict(zip(names, timeouts)))]
+        if command == ipvs.GET_DAEMON:
+            return ipvs.NEW_DAEMON, []
+        wanted = ipvs.service_key(message.attributes())
+        entries = [(_service(service), pool) for service, pool in self.entries]
+        found = [(attributes, pool) for attributes, pool in entries if wanted in (None, ipvs.service_key(attributes))]
+        if command == ipvs.GET_DEST:
+            return ipvs.NEW_DEST, [_destination(destination) for _, pool in found for destination in pool]
+        return ipvs.NEW_SERVICE, [attributes for attributes, _ in found]
+
+    def recv(self) -> bytes:
+        if not self._queue:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        return self._queue.pop(0)
+
+    def fileno(self) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
+
+    def close(self) -> None:
+        self._queue = []
+
+    def another(self) -> None:
+        """None: each of its answers is whole, so that no client asks twice."""
+
+
+_FAMILY = genl.CTRL_ATTRS.encode({"FAMILY_ID": FAMILY, "FAMILY_NAME": ipvs.FAMILY_NAME, "VERSION": 1})
+
+
+def _service(service: Service) -> bytes:
+    """The attributes of an IPVS_CMD_NEW_SERVICE."""
+    inet = service.address_family == "inet"
+    values: dict[str, Any] = {"AF": _number(ipvs.ADDRESS_FAMILIES, service.address_family)}
+    if service.fwmark is None:
+        values["PROTOCOL"] = _number(ipvs.PROTOCOLS, str(service.protocol))
+        values["ADDR"] = _address(str(service.address))
+        values["PORT"] = socket.htons(service.port or 0)
+    else:
+        values["FWMARK"] = service.fwmark
+    values["SCHED_NAME"] = service.scheduler.encode() + b"\0"
+    if service.persistence_engine is not None:
+        values["PE_NAME"] = service.persistence_engine.encode() + b"\0"
+    values["FLAGS"] = int(service.flags)
+    values["TIMEOUT"] = service.timeout
+    # For IPv4 a mask, of whose 32 bits only the number matters to who reads it; for IPv6 the number itself.
+    values["NETMASK"] = (1 << service.netmask) - 1 if inet else service.netmask
+    values["STATS64"] = _stats(service.stats)
+    return ipvs.COMMAND.encode({"SERVICE": values})
+
+
+def _destination(destination: Destination) -> bytes:
+    """The attributes of an IPVS_CMD_NEW_DEST."""
+    values = {
+        "ADDR": _address(destination.address),
+        "PORT": socket.htons(destination.port),
+        "FWD_METHOD": _number(ipvs.FORWARDING, destination.forwarding),
+        "WEIGHT": destination.weight,
+        "TUN_TYPE": _number(ipvs.TUNNEL_TYPES, destination.tunnel_type),
+        "TUN_PORT": socket.htons(destination.tunnel_port),
+        "TUN_FLAGS": int(destination.tunnel_flags),
+        "U_THRESH": destination.upper_threshold,
+        "L_THRESH": destination.lower_threshold,
+        "ACTIVE_CONNS": destination.active_connections,
+        "INACT_CONNS": destination.inactive_connections,
+        "PERSIST_CONNS": destination.persistent_connections,
+        "ADDR_FAMILY": _number(ipvs.ADDRESS_FAMILIES, destination.address_family),
+        "STATS64": _stats(destination.stats),
+    }
+    return ipvs.COMMAND.encode({"DEST": values})
+
+
+def _stats(stats: Stats) -> "dict[str, int]":
+    return {name: getattr(stats, field) for name, field in zip(ipvs.COUNTERS, Stats.__match_args__)}
+
+
+def _address(text: str) -> bytes:
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    return socket.inet_pton(family, text).ljust(16, b"\0")  # a union nf_inet_addr
+
+
+def _number(names: "dict[Any, str]", name: str) -> int:
+    numbers: dict[str, int] = {text: number for number, text in names.items()}
+    return numbers[name] if name in numbers else int(name)
