@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""How long the codec takes for one real server, without a kernel: decoding by the careful path and by the fast one, and
+the formats. Runs anywhere, on a message from the capture of a real kernel.
+
+    bench/codec.py [SECONDS]    for each row of the table, by default 1
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ipvsnl import Service, ServiceFlags, Stats, genl, ipvs, pcap  # noqa: E402
+from ipvsnl.formats import json_document, line_protocol  # noqa: E402
+
+CAPTURE = ROOT / "tests/fixtures/linux-6.1/stats.pcap"
+COUNT = 80  # in a datagram, nearly as many as the kernel puts into one
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    message = first_destination()
+    datagram = COUNT * (genl.NLMSGHDR.pack(16 + len(message.payload), *header(message)) + message.payload)
+    layouts = ipvs.destination_layouts()
+    layouts.learn(message)
+    destinations = ipvs.destinations(layouts.rows(datagram, 0, message.seq, message.port)[1], "inet")
+    assert len(destinations) == COUNT, "the fast path is off"
+
+    stats = Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    service = Service("inet", "tcp", "10.99.0.1", 80, None, "rr", ServiceFlags(2), 0, 32, None, stats)
+
+    def one_by_one() -> object:
+        return [ipvs.decode_destination(each.attributes(), "inet") for each in genl.messages(datagram)]
+
+    def many_at_once() -> object:
+        return ipvs.destinations(layouts.rows(datagram, 0, message.seq, message.port)[1], "inet")
+
+    rows: list[tuple[str, Callable[[], object]]] = [
+        ("decode, one by one", one_by_one),
+        ("decode, many at once", many_at_once),
+        ("format as line protocol", lambda: list(line_protocol.render([(service, destinations)], 0))),
+        ("format as json", lambda: list(json_document.render([(service, destinations)], 0))),
+    ]
+    print(f"Python {sys.version.split()[0]}, microseconds a real server, the best of all rounds of {COUNT}")
+    for name, action in rows:
+        print(f"{name:25}{best(action, seconds) / COUNT * 1e6:8.2f}")
+
+
+def first_destination() -> genl.Message:
+    with open(CAPTURE, "rb") as file:
+        for record in pcap.read(file):
+            for message in genl.messages(record.datagram):
+                if message.type > genl.GENL_ID_CTRL and message.command() == ipvs.NEW_DEST:
+                    return message
+    raise SystemExit(f"{CAPTURE} has no real server")
+
+
+def header(message: genl.Message) -> "tuple[int, int, int, int]":
+    return message.type, message.flags, message.seq, message.port
+
+
+def best(action: "Callable[[], object]", seconds: float) -> float:
+    """The shortest time of one call, in seconds: noise only ever adds."""
+    shortest, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        action()
+        shortest = min(shortest, time.perf_counter() - started)
+    return shortest
+
+
+if __name__ == "__main__":
+    main()
