@@ -1,7 +1,9 @@
 """Ask the kernel about IPVS: the client that most callers want."""
 
 import errno
+from _thread import allocate_lock
 from contextlib import ExitStack
+from functools import wraps
 
 from . import ipvs
 from .errors import NetlinkError, NotAvailableError, NotFoundError
@@ -13,11 +15,38 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
-    from typing import Any, Callable
+    from typing import Any, Callable, TypeVar
 
     from .layout import Layouts
     from .model import Daemon, Destination, Info, Service, Timeouts
     from .transport import Transport
+
+    Method = TypeVar("Method", bound=Callable[..., Any])
+
+# How genl_rcv_msg() and genl_family_rcv_msg() answer where there is no family of that id, and where it is another's.
+FAMILY_GONE = (errno.ENOENT, errno.EOPNOTSUPP)
+
+
+def _exclusive(method: "Method") -> "Method":
+    """One question at a time; and if the family has gone meanwhile, once more with the one that has taken its place."""
+
+    @wraps(method)
+    def ask(self: "Client", *args: "Any", **kwargs: "Any") -> "Any":
+        if not self._lock.acquire(False):
+            raise NetlinkError(errno.EBUSY, "asking while another answer is awaited")
+        try:
+            return method(self, *args, **kwargs)
+        except NetlinkError as error:
+            if error.errno not in FAMILY_GONE:
+                raise
+            gone, self._family = self._family, self._find_family(False)
+            if self._family == gone:
+                raise
+            return method(self, *args, **kwargs)
+        finally:
+            self._lock.release()
+
+    return ask  # type: ignore[return-value]
 
 
 class Client:
@@ -38,7 +67,13 @@ class Client:
     transport    what answers instead of a socket to the kernel, such as capture.Replay; it is closed with the client,
                  and netns and timeout, which are the socket's, do not matter to it
 
-    A client belongs to one thread. It may go on after an error.
+    A client belongs to one thread: while one thread asks, another that asks gets a NetlinkError with EBUSY. In a
+    process that was forked from its own it is closed. It may go on after every error: what is left of an answer that
+    was given up, came late or could not be read is skipped. While the module is gone it raises NotAvailableError, and
+    goes on once it is back.
+
+    A list that does not fit one datagram (about 90 entries) is read twice, and more often while it changes, until it is
+    certain that nothing was left out (windows.py); DumpInterruptedError if that does not come to an end.
     """
 
     def __init__(
@@ -51,6 +86,7 @@ class Client:
     ) -> None:
         self._transport = transport or NetlinkSocket(timeout, netns)
         self._connection = Connection(self._transport)
+        self._lock = allocate_lock()
         self._service_layouts = ipvs.service_layouts()
         self._destination_layouts = ipvs.destination_layouts()
         try:
@@ -93,6 +129,7 @@ class Client:
     ) -> None:
         self.close()
 
+    @_exclusive
     def services(self) -> "list[Service]":
         """All virtual services, in the kernel's order, without their real servers (IPVS_CMD_GET_SERVICE)."""
 
@@ -105,6 +142,7 @@ class Client:
         first = list(windows(self._connection))
         return _entries(first) if is_whole(first) else self._settle(first, windows, ipvs.service_identity, resizes=True)
 
+    @_exclusive
     def dests(self, service: "Service") -> "list[Destination]":
         """The real servers of one virtual service, in the kernel's order (IPVS_CMD_GET_DEST). A service that is gone
         has none: the kernel does not tell the two apart."""
@@ -193,6 +231,7 @@ class Client:
         for service in self.services():
             yield service, self.dests(service)
 
+    @_exclusive
     def service(
         self,
         protocol: "str | None" = None,
@@ -222,6 +261,7 @@ class Client:
             raise NotFoundError(errno.ESRCH, f"there is no virtual service {wanted}", error.ext_ack) from None
         return ipvs.decode_service(attributes)
 
+    @_exclusive
     def info(self) -> "Info":
         """The version of IPVS and the size of its connection table (IPVS_CMD_GET_INFO)."""
         return ipvs.decode_info(
@@ -230,6 +270,7 @@ class Client:
             )
         )
 
+    @_exclusive
     def timeouts(self) -> "Timeouts":
         """The timeouts of TCP and UDP connections, seconds (IPVS_CMD_GET_CONFIG)."""
         return ipvs.decode_timeouts(
@@ -238,6 +279,7 @@ class Client:
             )
         )
 
+    @_exclusive
     def daemons(self) -> "list[Daemon]":
         """The running synchronisation daemons, a master, a backup, both or none (IPVS_CMD_GET_DAEMON)."""
         dump = self._connection.dump(

@@ -27,6 +27,8 @@ NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nl
 GENLMSGHDR = Struct("=BBH")  # cmd, version, reserved
 ERRNO = Struct("=i")  # what NLMSG_ERROR and NLMSG_DONE begin with: 0 or a negative errno
 
+MAX_ERRNO = 4095  # include/linux/err.h
+
 NLM_F_REQUEST = 0x01
 NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 NLM_F_CAPPED = 0x100  # in an error: the request is quoted without its payload (NETLINK_CAP_ACK)
@@ -203,7 +205,7 @@ def result(message: Message) -> "tuple[int, str | None]":
     if len(message.payload) < ERRNO.size:
         raise DecodeError(f"the end of an answer has {len(message.payload)} bytes, an errno alone has 4")
     errno = -ERRNO.unpack_from(message.payload)[0]
-    if errno < 0:
+    if not 0 <= errno <= MAX_ERRNO:
         raise DecodeError(f"the end of an answer carries {-errno}, which is no negative errno")
     if not message.flags & NLM_F_ACK_TLVS:
         return errno, None

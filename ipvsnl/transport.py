@@ -48,6 +48,18 @@ SMALL_BUFFER_SIZE = 12288
 TIMEOUT = 5.0  # seconds; the kernel answers in microseconds, unless its mutex is held by a very long list of changes
 
 
+_forks = 0  # how many there were on the way from the first process to this one
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
 class NetlinkSocket:
     """A socket to the generic netlink of one network namespace: of `netns`, a name of ip netns or a path, or of that in
     which it is opened.
@@ -58,7 +70,7 @@ class NetlinkSocket:
     def __init__(self, timeout: "float | None" = TIMEOUT, netns: "str | None" = None) -> None:
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
-        self._timeout, self._netns = timeout, netns
+        self._timeout, self._netns, self._forks = timeout, netns, _forks
         self._socket = _open() if netns is None else _open_inside(netns)
         try:
             self._set_up(timeout)
@@ -83,6 +95,8 @@ class NetlinkSocket:
         self._socket.connect((0, 0))
 
     def send(self, request: bytes) -> None:
+        if self._forks != _forks:  # a child that read its parent's answers would take them away
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._socket.send(request)
 
     def recv(self) -> bytes:

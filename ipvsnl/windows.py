@@ -65,11 +65,13 @@ class Window:
 
 
 def is_whole(dump: "list[Window]") -> bool:
-    """Whether these windows of one dump are a list that fitted one datagram: it was there at one moment, and all of it.
+    """Whether the first window of a dump is all of the list, at one moment. There may be a second one nevertheless:
+    what was added meanwhile has moved the last entries behind the position.
 
-    Whether there was memory for a large datagram is not doubted here: else each list of a page would be read twice.
+    Where no second one came it is not doubted that there was memory for a large datagram: else each list of a page
+    would be read twice.
     """
-    return len(dump) <= 1 and all(window.size <= LARGE for window in dump)
+    return not dump or has_room(dump[0]) or (len(dump) == 1 and dump[0].size <= LARGE)
 
 
 def settle(

@@ -1,7 +1,8 @@
 """A list that others change while it is read, in a model of the kernel that changes it in all ways and at all moments.
 
-The model is what the kernel does: entries are added at the head of a list, or of one of many buckets; a dump is filled piece by
-piece and goes on by position; a table may be resized. What stays the whole time must be found, once, or an error raised.
+The model does what the kernel does: entries are added at the head of a list, or of one of many buckets; a dump is
+filled piece by piece and goes on by position; a table may be resized. What stays the whole time must be found, once, or
+an error raised.
 """
 
 import random
@@ -157,5 +158,3 @@ def test_a_list_that_never_stands_still_is_an_error_with_all_that_was_read() -> 
 
 def never() -> Any:
     raise AssertionError("one more dump would have been enough")
-
-

@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""A whole dump of many services from a real kernel: against the floor, which is the same system calls made from C and
+nothing decoded (floor.c), and against pyroute2 from PyPI where that is installed.
+
+    bench/dump.py [SERVICES DESTS [KERNEL]]    by default 200 services of 20 real servers each, on Linux 6.1
+
+It boots that kernel as the kernel tests do, in a virtual machine whose clock counts instructions, one a nanosecond: the
+figures repeat to a percent, whatever else the machine does. As root where ip_vs is loaded it measures there instead, in
+real time, and in a network namespace of its own.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/kernel")]
+
+IN_GUEST = "IPVSNL_GUEST" in os.environ
+INSTRUCTIONS = ["-icount", "shift=0,sleep=off"]
+ROUNDS = 3  # of which the best counts: the first one meets cold caches
+
+
+def main() -> int:
+    services, dests = (int(number) for number in sys.argv[1:3] or (200, 20))
+    if IN_GUEST or (os.geteuid() == 0 and Path("/proc/net/ip_vs").exists()):
+        return measure(services, dests)
+    import kernels
+    from guest import Guest
+
+    image = kernels.kernel(sys.argv[3] if len(sys.argv) > 3 else "6.1")
+    command = [
+        "env",
+        "IPVSNL_GUEST=1",
+        f"PATH={os.environ['PATH']}:/usr/sbin:/sbin",
+        sys.executable,
+        "-B",
+        *sys.argv[:1],
+    ]
+    guest = Guest(image, [*command, str(services), str(dests)], ROOT, time_limit=1800, qemu=INSTRUCTIONS)
+    try:
+        while not guest.poll():
+            time.sleep(0.2)
+        print(guest.read(), guest.problem, sep="", end="")
+        return guest.status
+    finally:
+        guest.close()
+
+
+def measure(services: int, dests: int) -> int:
+    if IN_GUEST:
+        subprocess.run(["modprobe", "-a", "ip_vs", "ip_vs_rr"], check=True)
+    print(f"Linux {os.uname().release}, Python {sys.version.split()[0]}, {services} services of {dests} real servers")
+    with tempfile.TemporaryDirectory() as folder:
+        floor = f"{folder}/floor"
+        subprocess.run(["cc", "-O2", "-o", floor, str(ROOT / "bench/floor.c")], check=True)
+        script = Path(folder, "script")
+        again = f"{sys.executable} -B {__file__} --subjects {floor} {services * dests}"
+        # Without lo the namespace has no routing table, and IPVS then takes no address for a unicast one.
+        script.write_text(f"ip link set lo up && ipvsadm -R <<END && exec {again}\n")
+        with script.open("a") as file:
+            file.writelines(rules(services, dests))
+            file.write("END\n")
+        return subprocess.run(["unshare", "--net", "sh", str(script)]).returncode
+
+
+def rules(services: int, dests: int) -> "list[str]":
+    lines = []
+    for service in range(services):
+        address = f"10.{service >> 8}.{service & 255}.1:80"
+        lines.append(f"-A -t {address} -s rr\n")
+        lines += [
+            f"-a -t {address} -r 172.{16 + (service >> 8)}.{service & 255}.{dest}:80 -m\n" for dest in range(dests)
+        ]
+    return lines
+
+
+def to_dataclasses() -> None:
+    import ipvsnl
+
+    with ipvsnl.Client() as client:
+        best(lambda: list(client.dump()))
+
+
+def to_line_protocol() -> None:
+    from ipvsnl import cli
+
+    best(lambda: cli.main([]))
+
+
+def to_json() -> None:
+    from ipvsnl import cli
+
+    best(lambda: cli.main(["-f", "json"]))
+
+
+def pyroute2() -> None:
+    from pyroute2 import IPVS, IPVSDest, IPVSService
+
+    def dump() -> None:
+        with IPVS() as ipvs:
+            for message in ipvs.service("dump"):
+                service = IPVSService.from_message(message)
+                for dest in ipvs.dest("dump", service=service):
+                    IPVSDest.from_message(dest)
+
+    best(dump)
+
+
+def nothing() -> None:
+    best(lambda: None)
+
+
+SUBJECTS: "dict[str, Callable[[], None]]" = {
+    "to dataclasses": to_dataclasses,
+    "to line protocol": to_line_protocol,
+    "to json": to_json,
+    "pyroute2, to its objects": pyroute2,
+}
+
+
+def best(action: "Callable[[], object]") -> None:
+    """Prints the seconds of the best round; stdout is not where the dump goes."""
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - started)
+    print(min(times), file=sys.stderr)
+
+
+def subjects(floor: str, total: int) -> int:
+    lines = subprocess.run([floor, str(ROUNDS)], check=True, capture_output=True, text=True).stdout.splitlines()
+    lowest = min(float(line.split()[-2]) for line in lines)
+    print(f"{'':26}{'ratio':>7}{'ns a real server':>18}{'peak memory above a bare Python':>33}")
+    print(f"{'floor (C)':26}{1:7.2f}{lowest / total * 1e9:18.0f}")
+    bare = run("nothing", nothing)[1]
+    for name, subject in SUBJECTS.items():
+        seconds, memory = run(name, subject)
+        if seconds is not None:
+            print(
+                f"{name:26}{seconds / lowest:7.2f}{seconds / total * 1e9:18.0f}{(memory - bare) / 1024:29.1f} MiB",
+                flush=True,
+            )
+    return 0
+
+
+def run(name: str, subject: "Callable[[], None]") -> "tuple[float | None, int]":
+    """A subject in a process of its own: its best seconds, None if it cannot run here, and its peak memory in KiB."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(write, 2)
+        os.execv(sys.executable, [sys.executable, "-B", __file__, "--subject", name])
+    os.close(write)
+    with os.fdopen(read) as file:
+        said = file.read()
+    _, status, usage = os.wait4(child, 0)
+    return (float(said) if status == 0 else None), usage.ru_maxrss
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--subjects"]:
+        sys.exit(subjects(sys.argv[2], int(sys.argv[3])))
+    if sys.argv[1:2] == ["--subject"]:
+        sys.exit({**SUBJECTS, "nothing": nothing}[sys.argv[2]]())  # type: ignore[func-returns-value]
+    sys.exit(main())

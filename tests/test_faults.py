@@ -1,0 +1,160 @@
+"""What goes wrong between a client and the kernel, and what comes of it: a typed error, and a client that goes on."""
+
+import errno
+import os
+import threading
+
+import netlink
+import pytest
+
+from ipvsnl import Client, DecodeError, NetlinkError, NotAvailableError
+from ipvsnl.genl import Connection
+from ipvsnl.transport import NetlinkSocket
+
+SERVICE, POOL = netlink.service(), [netlink.destination()]
+
+
+def kernel_with_family(id: "int | None") -> netlink.IPVSKernel:
+    """A kernel whose IPVS has this id now; None for a kernel without it."""
+    kernel = netlink.IPVSKernel([(SERVICE, POOL)])
+    usual = kernel.answer
+
+    def answer(request: netlink.Request) -> "list[netlink.Reply]":
+        to = {"seq": request.seq, "port": request.port}
+        now = kernel.family  # type: ignore[attr-defined]
+        if request.type == netlink.NLCTRL:
+            families = [] if now is None else [netlink.family(now, "IPVS")]
+            messages = [netlink.message(netlink.NLCTRL, each, command=netlink.NEWFAMILY, **to) for each in families]
+            return [*messages, netlink.done(**to)]
+        if request.type != now:
+            return [netlink.refusal(errno.ENOENT, request=request.raw, **to)]
+        replies = usual(request._replace(type=netlink.IPVS))
+        return [each if isinstance(each, OSError) else netlink.readdress(each, family=now) for each in replies]
+
+    kernel.answer = answer
+    kernel.family = id  # type: ignore[attr-defined]
+    return kernel
+
+
+def test_a_family_that_has_come_back_under_another_id_is_found_anew() -> None:
+    kernel = kernel_with_family(0x20)
+    client = Client(transport=kernel)
+    (service,) = client.services()
+    kernel.family = 0x21  # type: ignore[attr-defined]
+    assert len(client.dests(service)) == 1
+    assert client.services() == [service]
+
+
+def test_a_family_that_has_gone_is_a_not_available_error_until_it_is_back() -> None:
+    kernel = kernel_with_family(0x20)
+    client = Client(transport=kernel)
+    kernel.family = None  # type: ignore[attr-defined]
+    for _ in range(2):
+        with pytest.raises(NotAvailableError):
+            client.services()
+    kernel.family = 0x23  # type: ignore[attr-defined]
+    assert len(client.services()) == 1
+
+
+def test_an_enoent_of_the_family_itself_is_a_netlink_error() -> None:
+    def refuse(request: netlink.Request) -> "list[netlink.Reply] | None":
+        return [netlink.refusal(errno.ENOENT, seq=request.seq)] if request.type == netlink.IPVS else None
+
+    with pytest.raises(NetlinkError) as caught:
+        Client(transport=netlink.IPVSKernel(special=refuse)).services()
+    assert caught.value.errno == errno.ENOENT
+
+
+ONE = netlink.message(netlink.IPVS, netlink.pack(SERVICE), command=netlink.NEW_SERVICE, seq=2)
+FAULTS = {
+    "a lost datagram": ([OSError(errno.ENOBUFS, "lost")], NetlinkError),
+    "a lost datagram half-way": ([ONE, OSError(errno.ENOBUFS, "lost")], NetlinkError),
+    "no answer in time": ([], NetlinkError),
+    "no end in time": ([ONE], NetlinkError),
+    "a datagram that was cut off": ([OSError(errno.EMSGSIZE, "cut")], NetlinkError),
+    "a refusal half-way": ([ONE, netlink.refusal(errno.EINTR, seq=2)], NetlinkError),
+    "a refusal half-way, with words": ([ONE, netlink.refusal(errno.EINTR, "words", seq=2)], NetlinkError),
+    "a bad end": ([ONE, netlink.done(errno.ENOMEM, seq=2)], NetlinkError),
+    "half a message": ([ONE[:30]], DecodeError),
+    "bytes that are none": ([b"\xff" * 100], DecodeError),
+    "an end with a number that is no errno": ([netlink.done(1 << 31, seq=2)], DecodeError),
+    "an end without an errno": ([netlink.message(netlink.NLMSG_DONE, seq=2)], DecodeError),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_after_a_fault_there_is_a_typed_error_and_the_client_goes_on(name: str) -> None:
+    replies, kind = FAULTS[name]
+    faults = [replies]
+    kernel = netlink.IPVSKernel(
+        [(SERVICE, POOL)],
+        special=lambda request: faults.pop() if faults and request.type == netlink.IPVS else None,
+    )
+    client = Client(transport=kernel)
+    with pytest.raises(kind):
+        client.services()
+    assert len(client.services()) == 1
+
+
+STRANGERS = {
+    "another port": {"seq": 2, "port": netlink.PORT + 1},
+    "an earlier request": {"seq": 1},
+    "no request at all": {"seq": 0, "port": 0},
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_what_belongs_to_another_conversation_is_skipped(name: str) -> None:
+    header = STRANGERS[name]
+    strangers = [netlink.readdress(ONE, **header), netlink.done(**header), netlink.refusal(errno.EPERM, **header)]
+    answer = [*strangers, ONE, strangers[0], netlink.done(seq=2)]
+    kernel = netlink.IPVSKernel(special=lambda request: answer if request.type == netlink.IPVS else None)
+    assert len(Client(transport=kernel).services()) == 1
+
+
+def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
+    waiting, going_on = threading.Event(), threading.Event()
+
+    def wait(request: netlink.Request) -> None:
+        if request.type == netlink.IPVS:
+            waiting.set()
+            going_on.wait(10)
+
+    client = Client(transport=netlink.IPVSKernel([(SERVICE, POOL)], special=wait))
+    thread = threading.Thread(target=client.services)
+    thread.start()
+    waiting.wait(10)
+    with pytest.raises(NetlinkError, match="one client for each thread") as caught:
+        client.info()
+    assert caught.value.errno == errno.EBUSY
+    going_on.set()
+    thread.join()
+    assert len(client.services()) == 1
+
+
+def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on() -> None:
+    transport = NetlinkSocket()
+    connection = Connection(transport)
+    child = os.fork()
+    if not child:
+        try:
+            connection.families()
+        except NetlinkError as error:
+            os._exit(0 if error.errno == errno.EBADF else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert connection.families()
+    transport.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
+def test_neither_descriptors_nor_memory_are_lost_by_many_dumps_and_faults() -> None:
+    """tests/soak.py does the same a hundred thousand times."""
+    import soak
+
+    soak.run(200)
+    before = soak.usage()
+    soak.run(1000)
+    descriptors, blocks = soak.usage()
+    assert descriptors == before[0]
+    assert blocks - before[1] < 500
