@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack
 from getopt import GetoptError, gnu_getopt
 from importlib import import_module
+from io import BytesIO
 
 from . import __version__
 from .client import Client
@@ -19,7 +20,7 @@ from .transport import NetlinkSocket
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Callable
+    from typing import BinaryIO, Callable
 
     from .model import Destination, Info, Service
     from .transport import Transport
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     Render = Callable[[Entries, int, Info | None], Iterator[str]]
 
 DONE, FAILED, WRONG_ARGUMENTS, NOT_AVAILABLE = range(4)  # exit statuses
+INTERRUPTED = 130  # as shells have it: 128 and SIGINT
 
 USAGE = """\
 usage: ipvsnl [-f line|json|prometheus] [--services-only] [--netns NAME|PATH]
@@ -114,6 +116,8 @@ def main(argv: "list[str] | None" = None) -> int:
         # Whoever read us has enough. Python would flush stdout once more at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "interrupted")
     except OSError as error:
         return _fail(FAILED, f"{error.filename or 'writing the output'}: {error.strerror}")
 
@@ -171,11 +175,25 @@ def _open(options: Options, stack: ExitStack) -> "tuple[Client, int | None]":
     elif options.record is not None:
         from .capture import Recorder
 
-        file = open(options.record, "wb")  # noqa: SIM115  # it must stay open for as long as the client
-        stack.callback(file.close)
-        transport = Recorder(NetlinkSocket(netns=options.netns), file)
+        # Opened before anything else is done, and written when all is over: a dump that failed is worth keeping,
+        # too, but one that was killed leaves nothing that looks like a recording.
+        file = open(options.record, "wb")  # noqa: SIM115
+        conversation = BytesIO()
+        stack.callback(_save, conversation, file)
+        transport = Recorder(NetlinkSocket(netns=options.netns), conversation)
     client = Client(netns=options.netns, load_module=options.load_module, transport=transport)
     return stack.enter_context(client), time_of_dump
+
+
+def _save(conversation: BytesIO, file: "BinaryIO") -> None:
+    """Writes all of it, or leaves no file."""
+    try:
+        with file:
+            file.write(conversation.getvalue())
+    except OSError as error:
+        if os.path.isfile(file.name):  # not a device
+            os.unlink(file.name)
+        raise OSError(error.errno, error.strerror, file.name) from None
 
 
 def _dump(options: Options, render: "Render", client: Client, time_of_dump: "int | None") -> "Iterable[str]":
