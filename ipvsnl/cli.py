@@ -75,8 +75,8 @@ class Options:
             raise WrongArguments(error.msg) from None
         if rest:
             raise WrongArguments(f"unexpected argument {rest[0]}")
-        given = dict(options)
-        self.format: str = given.get("-f", given.get("--format", "line"))
+        given = {"--format" if name == "-f" else name: value for name, value in options}  # the last one counts
+        self.format: str = given.get("--format", "line")
         if self.format not in FORMATS:
             raise WrongArguments(f"there is no format {self.format}: choose {' or '.join(FORMATS)}")
         self.services_only = "--services-only" in given
@@ -119,11 +119,13 @@ def main(argv: "list[str] | None" = None) -> int:
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted")
     except OSError as error:
-        return _fail(FAILED, f"{error.filename or 'writing the output'}: {error.strerror}")
+        subject = "writing the output" if error.filename is None else error.filename or "a file without a name"
+        return _fail(FAILED, f"{subject}: {error.strerror}")
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"ipvsnl: {message}", file=sys.stderr)
+    if sys.stderr is not None:  # closed; print() would take stdout instead
+        print("ipvsnl:", *message.splitlines(), file=sys.stderr)
     return status
 
 
@@ -170,7 +172,10 @@ def _open(options: Options, stack: ExitStack) -> "tuple[Client, int | None]":
         from .capture import Replay
 
         with open(options.replay, "rb") as capture:
-            transport = replay = Replay(capture)
+            try:
+                transport = replay = Replay(capture)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, options.replay) from None
         time_of_dump = replay.time
     elif options.record is not None:
         from .capture import Recorder

@@ -21,6 +21,7 @@ HINTS = {
     errnos.ENOBUFS: "the socket's receive buffer overflowed and a reply was lost: ask again",
     errnos.EMSGSIZE: "a datagram did not fit the receive buffer and was cut off: please report the kernel's version",
     errnos.ETIMEDOUT: "the kernel did not answer in time: ask again, or pass a longer timeout",
+    errnos.ESRCH: "services() and ipvsadm -Ln list those that there are",
     errnos.EBADF: "the socket is closed, or is another process's: open a new client",
 }
 

@@ -70,6 +70,8 @@ class NetlinkSocket:
     def __init__(self, timeout: "float | None" = TIMEOUT, netns: "str | None" = None) -> None:
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
+        if timeout is not None and not 0 < timeout < 2**31:
+            raise ValueError(f"a timeout of {timeout} seconds is none; None waits for ever")
         self._timeout, self._netns, self._forks = timeout, netns, _forks
         self._socket = _open() if netns is None else _open_inside(netns)
         try:
@@ -82,6 +84,7 @@ class NetlinkSocket:
         self._size = BUFFER_SIZE  # how much of it is offered next
 
     def _set_up(self, timeout: "float | None") -> None:
+        self._socket.setblocking(True)  # whatever the program has set by socket.setdefaulttimeout()
         if timeout is not None:
             # Not settimeout(): that makes Python poll() before each call, two more system calls for each dump.
             seconds, microseconds = divmod(max(round(timeout * 1_000_000), 1), 1_000_000)  # 0 would be for ever

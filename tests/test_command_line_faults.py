@@ -1,0 +1,129 @@
+"""What the world does to the command line: full disks, signals, strange files. One line, and the right status."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import netlink
+import pytest
+from conftest import ROOT, capture_path, run
+
+from ipvsnl.cli import main
+
+CAPTURE = capture_path("linux-6.1")
+needs_dev_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+
+
+def assert_one_line(stderr: str, *words: str) -> None:
+    assert stderr.startswith("ipvsnl: ") and stderr.count("\n") == 1
+    assert all(word in stderr for word in words), stderr
+
+
+@needs_dev_full
+def test_output_to_a_full_disk_fails_and_says_so() -> None:
+    with open("/dev/full", "w") as full:
+        done = run("--replay", CAPTURE, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "output", "No space left")
+
+
+@needs_dev_full
+def test_a_recording_on_a_full_disk_fails_and_names_the_file(kernel_socket, capsys) -> None:  # type: ignore[no-untyped-def]
+    kernel_socket(netlink.IPVSKernel([(netlink.service(), [])]))
+    assert main(["--record", "/dev/full"]) == 1
+    assert_one_line(capsys.readouterr().err, "/dev/full", "No space left")
+    assert os.path.exists("/dev/full")
+
+
+def test_a_recording_that_cannot_be_written_whole_is_not_left_behind(  # type: ignore[no-untyped-def]
+    kernel_socket, capsys, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    kernel_socket(netlink.IPVSKernel([(netlink.service(), [])]))
+    old, usual = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))
+    try:
+        assert main(["--record", str(tmp_path / "file.pcap")]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, usual)
+    assert_one_line(capsys.readouterr().err, "file.pcap", "too large")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recording_takes_the_place_of_an_older_one(kernel_socket, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    kernel_socket(netlink.IPVSKernel([(netlink.service(), [])]))
+    path = tmp_path / "file.pcap"
+    path.write_bytes(bytes(100_000))
+    assert main(["--record", str(path)]) == 0
+    assert main(["--replay", str(path)]) == 0
+
+
+def test_a_dump_that_failed_is_recorded_too(kernel_socket, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """It is what a report of the failure needs."""
+    kernel_socket(netlink.IPVSKernel([(netlink.service(AF=netlink.u16(1)), [])]))
+    path = tmp_path / "file.pcap"
+    assert main(["--record", str(path)]) == 1
+    assert netlink.pack([(netlink.SVC["AF"], netlink.u16(1))]) in path.read_bytes()
+
+
+def test_a_replay_of_a_directory_is_one_line(tmp_path: Path) -> None:
+    done = run("--replay", tmp_path)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, str(tmp_path), "directory")
+
+
+def test_a_replay_of_a_gigabyte_of_zeros_is_one_line_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    done = run("--replay", path, timeout=10)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "pcap")
+
+
+def test_a_capture_that_goes_on_with_a_gigabyte_of_zeros_is_one_line_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    path.write_bytes(CAPTURE.read_bytes())
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)
+    done = run("--replay", path, timeout=10)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "damaged")
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_it_without_a_traceback(number: int, status: int, tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ipvsnl", "--replay", path], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1)  # by then it waits for the fifo
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == status
+    assert stderr in ("", "ipvsnl: interrupted\n")
+
+
+def test_output_needs_no_locale() -> None:
+    for format in ("line", "json", "prometheus"):
+        done = run("--replay", CAPTURE, "-f", format, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_of_two_formats_the_last_one_counts(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["-f", "line", "--format", "json", "--replay", str(CAPTURE)]) == 0
+    assert capfd.readouterr().out.startswith("{")
+    assert main(["--format", "json", "-f", "line", "--replay", str(CAPTURE)]) == 0
+    assert capfd.readouterr().out.startswith("ipvs_virtual_server,")
+
+
+@pytest.mark.parametrize("path", ["", "no\nsuch file"])
+def test_an_odd_path_is_one_line(path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--replay", path]) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("ipvsnl: ") and said.count("\n") == 1 and "output" not in said

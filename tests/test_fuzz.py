@@ -1,0 +1,132 @@
+"""Bytes as nobody would send them: mutated datagrams and captures. What comes of them is an answer or a typed error.
+
+The seeds are fixed, so that each run tests the same. `python tests/test_fuzz.py SECONDS` goes on with others and
+prints the seeds of what it finds.
+"""
+
+import contextlib
+import io
+import random
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+import netlink  # noqa: E402
+import pytest  # noqa: E402
+from conftest import KERNELS, capture  # noqa: E402
+
+from ipvsnl import Client, IPVSError, genl, ipvs  # noqa: E402
+from ipvsnl.capture import Replay  # noqa: E402
+
+LENGTHS = [0, 1, 3, 4, 5, 15, 16, 17, 0x7FFF, 0xFFFF]
+NUMBERS = [0, 1, 2, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    """The bytes with a few changes of the kinds that hurt readers."""
+    copy = bytearray(data)
+    for _ in range(chance.choice([1, 1, 1, 2, 5])):
+        if len(copy) < 8:
+            break
+        at = chance.randrange(len(copy)) & ~3
+        kind = chance.randrange(6)
+        if kind == 0:
+            copy[at : at + 2] = chance.choice(LENGTHS).to_bytes(2, sys.byteorder)
+        elif kind == 1:
+            copy[at : at + 4] = chance.choice(NUMBERS).to_bytes(4, sys.byteorder)
+        elif kind == 2:
+            copy[chance.randrange(len(copy))] ^= 1 << chance.randrange(8)
+        elif kind == 3:
+            del copy[chance.randrange(len(copy)) :]
+        elif kind == 4:
+            end = at + 4 * chance.randrange(1, 20)
+            copy[at:at] = copy[at:end]
+        else:
+            del copy[at : at + 4 * chance.randrange(1, 20)]
+    return bytes(copy)
+
+
+def read_datagrams(datagrams: list[bytes]) -> None:
+    """As a client reads them that has read good ones before, so that its fast path is on."""
+    good = netlink.replies_to(capture("linux-6.1"), command=netlink.GET_SERVICE)
+    family = netlink.header(good[0])[1]
+    replies = [good, datagrams, good]
+
+    def answer(request: netlink.Request) -> "list[netlink.Reply] | None":
+        if request.type == netlink.NLCTRL:
+            return None
+        return [netlink.readdress(each, seq=request.seq, port=request.port, family=netlink.IPVS)
+                if each in good else each for each in replies.pop(0)] if replies else []  # fmt: skip
+
+    client = Client(transport=netlink.IPVSKernel(special=answer))
+    expected = client.services()
+    with contextlib.suppress(IPVSError):
+        client.services()
+    assert family and expected
+
+
+def read_capture(data: bytes) -> None:
+    with contextlib.suppress(IPVSError):
+        list(Client(transport=Replay(io.BytesIO(data))).dump())
+
+
+def read_attributes(data: bytes) -> None:
+    for decode in (ipvs.decode_service, ipvs.decode_info, ipvs.decode_timeouts, ipvs.decode_daemon, ipvs.service_key):
+        with contextlib.suppress(IPVSError):
+            decode(data)
+    with contextlib.suppress(IPVSError):
+        ipvs.decode_destination(data, "inet")
+    with contextlib.suppress(IPVSError):
+        for message in genl.messages(data):
+            genl.result(message)
+
+
+def case(seed: int) -> None:
+    chance = random.Random(seed)
+    data = capture(chance.choice(KERNELS), chance.choice(["stats.pcap", "control.pcap"]))
+    kind = seed % 4
+    if kind == 0:
+        read_capture(mutate(data, chance))
+    elif kind == 1:
+        records = netlink.records(data)
+        datagram = netlink.datagram(chance.choice(records))
+        read_attributes(mutate(datagram[20:], chance))
+        read_attributes(mutate(datagram, chance))
+    else:
+        good = netlink.replies_to(capture("linux-6.1"), command=netlink.GET_SERVICE)
+        mine = [netlink.readdress(each, seq=3, port=netlink.PORT, family=netlink.IPVS) for each in good]
+        read_datagrams([mutate(each, chance) for each in mine])
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_mutated_bytes_are_an_answer_or_a_typed_error(part: int) -> None:
+    for seed in range(part * 250, part * 250 + 250):
+        try:
+            case(seed)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}") from error
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_memory_is_proportional_to_the_input(size: int) -> None:
+    data = netlink.attribute(1, bytes(size - 4)) * 20_000
+    tracemalloc.start()
+    try:
+        read_attributes(data)
+        assert tracemalloc.get_traced_memory()[1] < 200 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+if __name__ == "__main__":
+    end, seed = time.monotonic() + float(sys.argv[1]), 1000
+    while time.monotonic() < end:
+        try:
+            case(seed)
+        except Exception as error:
+            print(f"seed {seed}: {error!r}")
+        seed += 1
+    print(f"{seed - 1000} cases")
