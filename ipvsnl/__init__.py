@@ -6,12 +6,17 @@
         for service, destinations in client.dump():
             print(service.address, service.port, service.stats.connections, len(destinations))
 
-All that there is for callers is named in this file. Reading needs CAP_NET_ADMIN; by default nothing here makes the
-kernel load a module. Every failure is an IPVSError.
+All that most callers need is named in this file; besides it there are the modules `capture` (Replay and Recorder, a
+file in the kernel's place), `testing` (a made-up kernel) and `cli` (main). Reading needs CAP_NET_ADMIN; by default
+nothing here makes the kernel load a module. Every failure is an IPVSError.
 
 The rooms of this package, each standing on those after it: cli (the command line), formats (text), client (questions
-and answers), capture and pcap (files instead of the kernel), transport (the socket), ipvs (what IPVS puts into
-attributes), layout (many messages at once), genl (messages), attrs (attributes), model, errors.
+and answers), windows (lists that change while they are read), capture, pcap and testing (other things in the kernel's
+place), ipvs (what IPVS puts into attributes), layout (many messages at once), genl (messages), transport and netns (the
+socket, and where it is opened), attrs (attributes), model, dataclass, errors.
+
+`TYPE_CHECKING = False` in these files is what type checkers, by that name, take for true: importing typing just for
+annotations would cost each start of the program.
 """
 
 from .client import Client, dump
