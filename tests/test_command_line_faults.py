@@ -99,14 +99,27 @@ def test_a_capture_that_goes_on_with_a_gigabyte_of_zeros_is_one_line_at_once(tmp
 def test_a_signal_ends_it_without_a_traceback(number: int, status: int, tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
+    command = [sys.executable, "-m", "ipvsnl", "--replay", path]
+    # Whoever started the tests may have had SIGINT ignored, as shells do for what runs in the background.
     process = subprocess.Popen(
-        [sys.executable, "-m", "ipvsnl", "--replay", path], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
     )
-    time.sleep(1)  # by then it waits for the fifo
+    fifo = opened_for_writing(path)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=60)
+    os.close(fifo)
     assert process.returncode == status
     assert stderr in ("", "ipvsnl: interrupted\n")
+
+
+def opened_for_writing(fifo: Path) -> int:
+    """Opens it as soon as somebody reads it."""
+    for _ in range(600):
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # ENXIO: nobody does
+            time.sleep(0.1)
+    raise AssertionError(f"nobody reads {fifo}")
 
 
 def test_output_needs_no_locale() -> None:
