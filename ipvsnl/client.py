@@ -106,7 +106,9 @@ class Client:
             if error.errno != errno.ENOENT:
                 raise
         todo = (
-            "it has no module ip_vs, or cannot load it" if load_module else "run modprobe ip_vs, or use --load-module"
+            "it has no module ip_vs, or cannot load it by itself, as Linux 5.10 cannot: run modprobe ip_vs"
+            if load_module
+            else "run modprobe ip_vs, or use --load-module"
         )
         raise NotAvailableError(f"this kernel has no IPVS now: {todo}")
 
