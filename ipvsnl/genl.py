@@ -37,7 +37,6 @@ NLM_F_ACK_TLVS = 0x200  # in an error: attributes follow (NETLINK_EXT_ACK)
 NLMSG_NOOP = 1
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
-NLMSG_OVERRUN = 4
 
 GENL_ID_CTRL = 0x10
 CTRL_CMD_NEWFAMILY = 1
@@ -102,8 +101,8 @@ class Connection:
         self, family: int, command: int, attributes: bytes, *, reply: int, doing: str, take: "Take"
     ) -> "Iterator[Message | None]":
         """As dump(), but begun at once; and None between the messages of one datagram and of the next. `take` may read
-        some messages first: it is called with a datagram, an offset and the sequence number, and returns the offset of
-        the first message that it leaves to us."""
+        some messages first: it is called with a datagram, an offset, and the sequence number and port of answers, and
+        returns the offset of the first message that it leaves to us."""
         self._send(family, NLM_F_DUMP, command, attributes, doing)
         messages = self._messages(doing, take)
         return (message and _expect(message, family, reply, doing) for message in messages)
@@ -115,7 +114,8 @@ class Connection:
 
     def load_family(self, name: str) -> Family:
         """One family by name. Asking so makes the kernel load the module that has it, even for a caller without any
-        privilege (ctrl_getfamily() in net/netlink/genetlink.c); an unknown name is ENOENT."""
+        privilege (ctrl_getfamily() in net/netlink/genetlink.c); an unknown name is ENOENT. A module that does not say
+        which family it has is not found so: ip_vs on Linux 5.10, while on 6.1 it is."""
         doing = f"asking for the family {name}"
         attributes = CTRL_ATTRS.encode({"FAMILY_NAME": name})
         return _family(
