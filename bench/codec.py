@@ -13,8 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ipvsnl import Service, ServiceFlags, Stats, genl, ipvs, pcap  # noqa: E402
+from ipvsnl import Destination, Service, ServiceFlags, Stats, genl, ipvs, pcap, rows  # noqa: E402
 from ipvsnl.formats import json_document, line_protocol  # noqa: E402
+from ipvsnl.layout import Layouts  # noqa: E402
+from ipvsnl.lists import DESTINATIONS  # noqa: E402
 
 CAPTURE = ROOT / "tests/fixtures/linux-6.1/stats.pcap"
 COUNT = 80  # in a datagram, nearly as many as the kernel puts into one
@@ -24,28 +26,27 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     message = first_destination()
     datagram = COUNT * (genl.NLMSGHDR.pack(16 + len(message.payload), *header(message)) + message.payload)
-    layouts = ipvs.destination_layouts()
+    layouts = Layouts(ipvs.COMMAND, DESTINATIONS.paths, bytearray(datagram))
     layouts.learn(message)
-    destinations = ipvs.destinations(layouts.rows(datagram, 0, message.seq, message.port)[1], "inet")
-    assert len(destinations) == COUNT, "the fast path is off"
-
     stats = Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     service = Service("inet", "tcp", "10.99.0.1", 80, None, "rr", ServiceFlags(2), 0, 32, None, stats)
 
-    def one_by_one() -> object:
-        return [ipvs.decode_destination(each.attributes(), "inet") for each in genl.messages(datagram)]
+    def one_by_one() -> "list[Destination]":
+        return [rows.decode_destination(each.attributes(), "inet") for each in genl.messages(datagram)]
 
-    def many_at_once() -> object:
-        return ipvs.destinations(layouts.rows(datagram, 0, message.seq, message.port)[1], "inet")
+    def many_at_once() -> "list[Destination]":
+        return rows.destinations(layouts.rows(0, len(datagram), message.seq, message.port)[1], "inet")
 
-    rows: list[tuple[str, Callable[[], object]]] = [
+    destinations = one_by_one()
+    assert destinations == many_at_once(), "the two ways differ, or the fast one is off"
+    table: list[tuple[str, Callable[[], object]]] = [
         ("decode, one by one", one_by_one),
         ("decode, many at once", many_at_once),
         ("format as line protocol", lambda: list(line_protocol.render([(service, destinations)], 0))),
         ("format as json", lambda: list(json_document.render([(service, destinations)], 0))),
     ]
     print(f"Python {sys.version.split()[0]}, microseconds a real server, the best of all rounds of {COUNT}")
-    for name, action in rows:
+    for name, action in table:
         print(f"{name:25}{best(action, seconds) / COUNT * 1e6:8.2f}")
 
 

@@ -92,6 +92,12 @@ def to_line_protocol() -> None:
     best(lambda: cli.main([]))
 
 
+def services_only() -> None:
+    from ipvsnl import cli
+
+    best(lambda: cli.main(["--services-only"]))
+
+
 def to_json() -> None:
     from ipvsnl import cli
 
@@ -118,6 +124,7 @@ def nothing() -> None:
 SUBJECTS: "dict[str, Callable[[], None]]" = {
     "to dataclasses": to_dataclasses,
     "to line protocol": to_line_protocol,
+    "with --services-only": services_only,
     "to json": to_json,
     "pyroute2, to its objects": pyroute2,
 }

@@ -10,9 +10,10 @@ import os
 import time
 from contextlib import suppress
 
-from . import genl, ipvs, pcap
+from . import genl, ipvs, pcap, rows
 from .dataclass import dataclass
 from .errors import DecodeError
+from .transport import put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,20 +33,26 @@ WHOLE_RUN = "record one whole run of an IPVS client, such as ipvsadm -Ln"
 class Recorder:
     """Passes everything on to `transport`, and writes it to `file`, open for writing in binary mode."""
 
-    def __init__(self, transport: "Transport", file: "BinaryIO") -> None:
+    def __init__(self, transport: "Transport", file: "BinaryIO", begin: bool = True) -> None:
         self._transport = transport
         self._file = file
         self.port = transport.port
-        file.write(pcap.file_header())
+        if begin:
+            file.write(pcap.file_header())
+
+    @property
+    def room(self) -> int:
+        """Of the transport below."""
+        return self._transport.room
 
     def send(self, request: bytes) -> None:
         self._file.write(pcap.record(time.time_ns(), pcap.FROM_US, request))
         self._transport.send(request)
 
-    def recv(self) -> bytes:
-        datagram = self._transport.recv()
-        self._file.write(pcap.record(time.time_ns(), pcap.TO_US, datagram))
-        return datagram
+    def recv_into(self, buffer: bytearray) -> int:
+        size = self._transport.recv_into(buffer)
+        self._file.write(pcap.record(time.time_ns(), pcap.TO_US, bytes(buffer[:size])))
+        return size
 
     def fileno(self) -> int:
         return self._transport.fileno()
@@ -53,8 +60,10 @@ class Recorder:
     def close(self) -> None:
         self._transport.close()
 
-    def another(self) -> None:
-        """There is none: the first dump of a list is what a replay will read, so that it is also what counts now."""
+    def another(self, offer: int) -> "Recorder | None":
+        """One more that writes to the same file."""
+        other = self._transport.another(offer) if hasattr(self._transport, "another") else None
+        return Recorder(other, self._file, begin=False) if other else None
 
 
 @dataclass
@@ -76,6 +85,7 @@ class Replay:
     """
 
     port = 0  # what a request says that leaves it to the kernel; answers are made out to whoever asks
+    room = 0  # nobody knows
 
     def __init__(self, file: "BinaryIO") -> None:
         conversations, families = _conversations(pcap.read(file))
@@ -112,10 +122,10 @@ class Replay:
         family = genl.request(genl.GENL_ID_CTRL, 0, 0, 0, genl.CTRL_CMD_NEWFAMILY, attributes)
         return [family, genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)]
 
-    def recv(self) -> bytes:
+    def recv_into(self, buffer: bytearray) -> int:
         if not self._queue:
             raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
-        return self._queue.pop(0)
+        return put(self._queue.pop(0), buffer)
 
     def fileno(self) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
@@ -123,7 +133,7 @@ class Replay:
     def close(self) -> None:
         self._queue = []
 
-    def another(self) -> None:
+    def another(self, offer: int) -> None:
         """There is none: the kernel can't be asked again."""
 
 
@@ -187,7 +197,7 @@ def _has_services(conversation: Conversation) -> bool:
     try:
         replies = [message for datagram in conversation.answer for message in genl.messages(datagram)]
         services = [message for message in replies if message.type == conversation.request.type]
-        return bool([ipvs.decode_service(message.attributes()) for message in services])
+        return bool([rows.decode_service(message.attributes()) for message in services])
     except DecodeError:
         return False
 

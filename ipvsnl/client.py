@@ -2,22 +2,20 @@
 
 import errno
 from _thread import allocate_lock
-from contextlib import ExitStack
 from functools import wraps
 
-from . import ipvs
+from . import ipvs, rows
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
-from .transport import TIMEOUT, NetlinkSocket
-from .windows import Window, is_whole, settle
+from .lists import DESTINATIONS, SERVICES, ListReader
+from .transport import SMALL_OFFER, TIMEOUT, NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Any, Callable, TypeVar
 
-    from .layout import Layouts
     from .model import Daemon, Destination, Info, Service, Timeouts
     from .transport import Transport
 
@@ -42,6 +40,7 @@ def _exclusive(method: "Method") -> "Method":
             gone, self._family = self._family, self._find_family(False)
             if self._family == gone:
                 raise
+            self._make_readers()
             return method(self, *args, **kwargs)
         finally:
             self._lock.release()
@@ -73,7 +72,8 @@ class Client:
     goes on once it is back.
 
     A list that does not fit one datagram (about 90 entries) is read twice, and more often while it changes, until it is
-    certain that nothing was left out (windows.py); DumpInterruptedError if that does not come to an end.
+    certain that nothing was left out (windows.py); DumpInterruptedError if that does not come to an end. For real
+    servers datagrams are small at first, and of that size once a list did not fit (transport.py).
     """
 
     def __init__(
@@ -87,21 +87,28 @@ class Client:
         self._transport = transport or NetlinkSocket(timeout, netns)
         self._connection = Connection(self._transport)
         self._lock = allocate_lock()
-        self._service_layouts = ipvs.service_layouts()
-        self._destination_layouts = ipvs.destination_layouts()
+        self._other: Transport | None = None
+        self._make_readers()
         try:
             self._family = self._find_family(load_module)
         except BaseException:
             self.close()
             raise
 
+    def _make_readers(self) -> None:
+        """Readers that know no layout yet: the messages of another family have another type."""
+        self._services = ListReader(self._connection, SERVICES)
+        self._destinations: ListReader | None = None  # over a socket of its own, opened when first needed
+        if self._other:
+            self._other.close()
+        self._other = None
+
     def _find_family(self, load_module: bool) -> int:
         try:
             if load_module:
                 return self._connection.load_family(ipvs.FAMILY_NAME).id
-            for family in self._connection.families():
-                if family.name == ipvs.FAMILY_NAME:
-                    return family.id
+            for family in self._connection.families(ipvs.FAMILY_NAME):
+                return family.id
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -113,11 +120,13 @@ class Client:
         raise NotAvailableError(f"this kernel has no IPVS now: {todo}")
 
     def close(self) -> None:
-        """Close the socket. Closing twice is fine."""
+        """Close it for good. Closing twice is fine."""
         self._transport.close()
+        if self._other:
+            self._other.close()
 
     def fileno(self) -> int:
-        """The socket's file descriptor."""
+        """The file descriptor of the first socket, which reads everything but real servers."""
         return self._transport.fileno()
 
     def __enter__(self) -> "Client":
@@ -134,15 +143,7 @@ class Client:
     @_exclusive
     def services(self) -> "list[Service]":
         """All virtual services, in the kernel's order, without their real servers (IPVS_CMD_GET_SERVICE)."""
-
-        def windows(connection: Connection) -> "Iterator[Window]":
-            return self._windows(
-                connection, ipvs.GET_SERVICE, b"", ipvs.NEW_SERVICE, "dumping the services",
-                self._service_layouts, ipvs.services, ipvs.decode_service,
-            )  # fmt: skip
-
-        first = list(windows(self._connection))
-        return _entries(first) if is_whole(first) else self._settle(first, windows, ipvs.service_identity, resizes=True)
+        return self._services.read(self._family, b"")
 
     @_exclusive
     def dests(self, service: "Service") -> "list[Destination]":
@@ -150,82 +151,23 @@ class Client:
         has none: the kernel does not tell the two apart."""
         family = service.address_family
         key = ipvs.encode_service_key(family, service.protocol, service.address, service.port, service.fwmark)
+        reader = self._destinations or self._make_destination_reader()
+        return reader.read(self._family, key, family)
 
-        def make(rows: "Iterable[tuple[Any, ...]]") -> "list[Destination]":
-            return ipvs.destinations(rows, family)
-
-        def decode(attributes: bytes) -> "Destination":
-            return ipvs.decode_destination(attributes, family)
-
-        def windows(connection: Connection) -> "Iterator[Window]":
-            return self._windows(
-                connection, ipvs.GET_DEST, key, ipvs.NEW_DEST, "dumping real servers",
-                self._destination_layouts, make, decode,
-            )  # fmt: skip
-
-        first = list(windows(self._connection))
-        return _entries(first) if is_whole(first) else self._settle(first, windows, ipvs.destination_identity)
-
-    def _windows(
-        self,
-        connection: Connection,
-        command: int,
-        key: bytes,
-        reply: int,
-        doing: str,
-        layouts: "Layouts",
-        make: "Callable[[Iterable[tuple[Any, ...]]], list[Any]]",
-        decode: "Callable[[bytes], Any]",
-    ) -> "Iterator[Window]":
-        """A dump, begun at once, and read datagram by datagram as it is asked for."""
-        entries: list[Any] = []
-        size = 0
-
-        def take(datagram: bytes, offset: int, seq: int, port: int) -> int:
-            nonlocal size
-            size = len(datagram)
-            end, rows = layouts.rows(datagram, offset, seq, port)
-            entries.extend(make(rows))
-            return end
-
-        messages = connection.datagrams(self._family, command, key, reply=reply, doing=doing, take=take)
-
-        def read() -> "Iterator[Window]":
-            nonlocal entries
-            for message in messages:
-                if message:
-                    entries.append(decode(message.attributes()))
-                    layouts.learn(message)
-                elif entries:
-                    yield Window(entries, size)
-                    entries = []
-            if entries:
-                yield Window(entries, size)
-
-        return read()
-
-    def _settle(
-        self,
-        first: "list[Window]",
-        windows: "Callable[[Connection], Iterator[Window]]",
-        identity: "Callable[[Any], Any]",
-        resizes: bool = False,
-    ) -> "list[Any]":
-        """A list that did not fit one datagram, made sure by more dumps (windows.py)."""
-        with ExitStack() as others:
-
-            def again() -> "Iterator[Window]":
-                return windows(self._connection)
-
-            def elsewhere() -> "Iterator[Window] | None":
-                others.close()  # the last one, which has been read to its end
-                transport = self._transport.another() if hasattr(self._transport, "another") else None
-                if transport is None:
-                    return None
-                others.callback(transport.close)
-                return windows(Connection(transport))
-
-            return settle(first, again, elsewhere, identity, resizes=resizes)
+    def _make_destination_reader(self) -> ListReader:
+        """Over a socket of its own, for which the kernel prepares no larger datagrams than the list of a service's real
+        servers mostly needs (transport.py). Where there cannot be one more, the first one does as well."""
+        try:
+            self._other = self._transport.another(SMALL_OFFER) if hasattr(self._transport, "another") else None
+        except OSError:  # no descriptor left, or no privilege any more to enter the namespace: next time, perhaps
+            return ListReader(self._connection, DESTINATIONS)
+        connection = self._connection
+        if self._other:
+            connection = Connection(self._other)
+            # The kernel learns what is offered from an answer that is received. The shortest there is will do.
+            connection.request(self._family, ipvs.GET_INFO, b"", reply=ipvs.SET_INFO, doing="asking for the version")
+        self._destinations = ListReader(connection, DESTINATIONS)
+        return self._destinations
 
     def dump(self) -> "Iterator[tuple[Service, list[Destination]]]":
         """Each virtual service with its real servers. The services are read first, all of them; the real servers of
@@ -261,12 +203,12 @@ class Client:
                 raise
             wanted = f"fwmark {fwmark} ({family})" if fwmark is not None else f"{protocol} {address} port {port}"
             raise NotFoundError(errno.ESRCH, f"there is no virtual service {wanted}", error.ext_ack) from None
-        return ipvs.decode_service(attributes)
+        return rows.decode_service(attributes)
 
     @_exclusive
     def info(self) -> "Info":
         """The version of IPVS and the size of its connection table (IPVS_CMD_GET_INFO)."""
-        return ipvs.decode_info(
+        return rows.decode_info(
             self._connection.request(
                 self._family, ipvs.GET_INFO, b"", reply=ipvs.SET_INFO, doing="asking for the version"
             )
@@ -275,7 +217,7 @@ class Client:
     @_exclusive
     def timeouts(self) -> "Timeouts":
         """The timeouts of TCP and UDP connections, seconds (IPVS_CMD_GET_CONFIG)."""
-        return ipvs.decode_timeouts(
+        return rows.decode_timeouts(
             self._connection.request(
                 self._family, ipvs.GET_CONFIG, b"", reply=ipvs.SET_CONFIG, doing="asking for the timeouts"
             )
@@ -287,11 +229,7 @@ class Client:
         dump = self._connection.dump(
             self._family, ipvs.GET_DAEMON, b"", reply=ipvs.NEW_DAEMON, doing="dumping the daemons"
         )
-        return [ipvs.decode_daemon(message.attributes()) for message in dump]
-
-
-def _entries(windows: "list[Window]") -> "list[Any]":
-    return windows[0].entries if windows else []
+        return [rows.decode_daemon(message.attributes()) for message in dump]
 
 
 def dump() -> "list[tuple[Service, list[Destination]]]":

@@ -8,28 +8,30 @@ This file knows no family but nlctrl, which lists all the others, and does no I/
 `transport` (transport.py for a socket, capture.py for a file), so a test or a capture can stand in for the kernel.
 """
 
+from contextlib import suppress
 from struct import Struct
 
 from .attrs import Nest, text, u16, u32
 from .dataclass import dataclass
-from .errors import DecodeError, NetlinkError, netlink_error
+from .errors import DecodeError, IPVSError, NetlinkError, netlink_error
+from .transport import BUFFER_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Callable
 
     from .transport import Transport
 
-    Take = Callable[[bytes, int, int, int], int]
-
 NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
 GENLMSGHDR = Struct("=BBH")  # cmd, version, reserved
+HEADERS = Struct("=IHHIIBBH")  # both
+DONE = Struct("=IHHIIi")  # a plain end of a dump, with its errno
 ERRNO = Struct("=i")  # what NLMSG_ERROR and NLMSG_DONE begin with: 0 or a negative errno
 
 MAX_ERRNO = 4095  # include/linux/err.h
 
 NLM_F_REQUEST = 0x01
+NLM_F_MULTI = 0x02
 NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 NLM_F_CAPPED = 0x100  # in an error: the request is quoted without its payload (NETLINK_CAP_ACK)
 NLM_F_ACK_TLVS = 0x200  # in an error: attributes follow (NETLINK_EXT_ACK)
@@ -76,41 +78,48 @@ class Family:
 
 
 class Connection:
-    """Requests and dumps over one transport, one at a time."""
+    """Requests and dumps over one transport, one at a time.
 
-    def __init__(self, transport: "Transport") -> None:
+    `request()` and `dump()` are whole conversations. Whoever wants each datagram as it comes calls `begin()`, and while
+    the answer is `awaited` `receive()`, and for each datagram `message()` until there is none; from `offset` to `end`
+    of `buffer` is what is not yet read of it. Connections may share a buffer, if each datagram is read to its end
+    before another one is received.
+    """
+
+    def __init__(self, transport: "Transport", buffer: "bytearray | None" = None) -> None:
         self.transport = transport
-        self._seq = 0
-        self._dumping = False  # a dump was begun and its end not yet read
-        self._datagram, self._offset = b"", 0  # what was received last, and how much of it is read
+        self.buffer = buffer or bytearray(BUFFER_SIZE)  # what was received last, in the same place each time
+        self.offset = self.end = 0
+        self.seq = 0  # of the last request, and so of what answers it
+        self.awaited = False  # whether the end of the answer is still to come
+        self._dumping = False  # whether that answer is a dump
 
     def request(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> bytes:
         """The attributes of the one message that answers, which must be of command `reply`."""
-        self._send(family, 0, command, attributes, doing)
-        for message in self._replies(doing):
-            return _expect(message, family, reply, doing).attributes()
+        self.begin(family, 0, command, attributes, doing)
+        while self.awaited:
+            self.receive(doing)
+            message = self.message(doing)
+            if message:
+                return expect(message, family, reply, doing).attributes()
         raise DecodeError(f"{doing}: the kernel ended a dump where one message belongs")
 
     def dump(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> "Iterator[Message]":
         """Each message of a dump, until its end."""
-        self._send(family, NLM_F_DUMP, command, attributes, doing)
-        for message in self._replies(doing):
-            yield _expect(message, family, reply, doing)
+        self.begin(family, NLM_F_DUMP, command, attributes, doing)
+        while self.awaited:
+            self.receive(doing)
+            while message := self.message(doing):
+                yield expect(message, family, reply, doing)
 
-    def datagrams(
-        self, family: int, command: int, attributes: bytes, *, reply: int, doing: str, take: "Take"
-    ) -> "Iterator[Message | None]":
-        """As dump(), but begun at once; and None between the messages of one datagram and of the next. `take` may read
-        some messages first: it is called with a datagram, an offset, and the sequence number and port of answers, and
-        returns the offset of the first message that it leaves to us."""
-        self._send(family, NLM_F_DUMP, command, attributes, doing)
-        messages = self._messages(doing, take)
-        return (message and _expect(message, family, reply, doing) for message in messages)
-
-    def families(self) -> list[Family]:
-        """All families that this kernel has now. Listing them makes the kernel load no module."""
+    def families(self, name: str = "") -> list[Family]:
+        """All families that this kernel has now, or only that of this name. Listing them makes the kernel load no
+        module."""
         dump = self.dump(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, b"", reply=CTRL_CMD_NEWFAMILY, doing="listing the families")
-        return [_family(message.attributes()) for message in dump]
+        # To look for the name first is quick; most of what the kernel tells of its families is of no interest.
+        candidates = [message for message in dump if name.encode() in message.payload]
+        found = [_family(message.attributes()) for message in candidates]
+        return [family for family in found if name in ("", family.name)]
 
     def load_family(self, name: str) -> Family:
         """One family by name. Asking so makes the kernel load the module that has it, even for a caller without any
@@ -122,82 +131,91 @@ class Connection:
             self.request(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attributes, reply=CTRL_CMD_NEWFAMILY, doing=doing)
         )
 
-    def _send(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
-        while self._dumping:
-            # The kernel keeps one dump a socket and answers EBUSY to a second (netlink_dump_start()): read what is left
-            # of one that was given up. Where its end does not come, it is for the kernel to say whether it is busy.
-            try:
-                for _ in self._replies("reading the rest of a dump that was given up"):
-                    pass
-            except DecodeError:
-                continue
-            except NetlinkError:
-                break
-        self._seq = self._seq % 0xFFFFFFFF + 1
-        message = request(family, NLM_F_REQUEST | flags, self._seq, self.transport.port, command, attributes)
+    def begin(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
+        """Send a request, for a dump with the flags NLM_F_DUMP."""
+        if self._dumping and self.awaited:
+            self._read_rest()
+        self.seq = seq = self.seq % 0xFFFFFFFF + 1
+        transport = self.transport
         try:
-            self.transport.send(message)
+            transport.send(request(family, NLM_F_REQUEST | flags, seq, transport.port, command, attributes))
+        except OSError as error:
+            self.awaited = False
+            raise netlink_error(error.errno or 0, doing) from None
+        self.awaited, self._dumping = True, flags == NLM_F_DUMP
+        self.offset = self.end = 0
+
+    def _read_rest(self) -> None:
+        """The kernel keeps one dump a socket and answers EBUSY to a second (netlink_dump_start()): read what is left of
+        one that was given up. Where its end does not come, it is for the kernel to say whether it is busy."""
+        doing = "reading the rest of a dump that was given up"
+        while self.awaited:
+            if self.offset == self.end:
+                try:
+                    self.receive(doing)
+                except IPVSError:
+                    return
+            with suppress(DecodeError):
+                try:
+                    while self.message(doing):
+                        pass
+                except NetlinkError:
+                    return
+
+    def receive(self, doing: str) -> None:
+        """Wait for the next datagram."""
+        try:
+            self.end = self.transport.recv_into(self.buffer)
         except OSError as error:
             raise netlink_error(error.errno or 0, doing) from None
-        self._dumping = flags == NLM_F_DUMP
-        self._datagram, self._offset = b"", 0
+        self.offset = 0
+        if self.end == DONE.size:  # how nearly every dump ends; every other end message() reads
+            plain = DONE.size, NLMSG_DONE, NLM_F_MULTI, self.seq, self.transport.port, 0
+            if DONE.unpack_from(self.buffer) == plain:
+                self.offset, self.awaited = self.end, False
 
-    def _replies(self, doing: str) -> "Iterator[Message]":
-        """The messages that answer the last request; others, such as late answers to an earlier one, are skipped."""
-        return (message for message in self._messages(doing) if message)
-
-    def _messages(self, doing: str, take: "Take | None" = None) -> "Iterator[Message | None]":
-        """The same, and None after each datagram but the last."""
-        while True:
-            if self._offset >= len(self._datagram):
-                if self._datagram:
-                    yield None
-                try:
-                    self._datagram, self._offset = self.transport.recv(), 0
-                except OSError as error:
-                    raise netlink_error(error.errno or 0, doing) from None
-            datagram, offset = self._datagram, self._offset
-            if take:
-                self._offset = take(datagram, offset, self._seq, self.transport.port)
-                if self._offset > offset:
-                    continue
-            self._offset = len(datagram)  # what follows a message that can't be read can't be found
-            message, self._offset = message_at(datagram, offset)
-            if message.seq != self._seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
+    def message(self, doing: str) -> "Message | None":
+        """The next message of this datagram that answers the last request; others, such as late answers to an earlier
+        one, are skipped. None at the datagram's end, and at that of the answer, which is not `awaited` then. What the
+        kernel ended it with, if not well, is raised."""
+        while self.offset < self.end:
+            offset, self.offset = self.offset, self.end  # what follows a message that can't be read can't be found
+            message, self.offset = message_at(self.buffer, offset, self.end)
+            if message.seq != self.seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
                 continue
-            if message.type in (NLMSG_DONE, NLMSG_ERROR):
-                self._dumping = False
-                errno, ext_ack = result(message)
-                if errno:
-                    raise netlink_error(errno, doing, ext_ack)
-                return
-            yield message
+            if message.type not in (NLMSG_DONE, NLMSG_ERROR):
+                return message
+            self.awaited = False
+            self.offset = self.end
+            errno, ext_ack = result(message)
+            if errno:
+                raise netlink_error(errno, doing, ext_ack)
+        return None
 
 
 def messages(datagram: bytes) -> "Iterator[Message]":
     """The messages of one datagram."""
     offset = 0
     while offset < len(datagram):
-        message, offset = message_at(datagram, offset)
+        message, offset = message_at(datagram, offset, len(datagram))
         yield message
 
 
-def message_at(datagram: bytes, offset: int) -> "tuple[Message, int]":
-    """The message at this offset of a datagram, and the offset of the next."""
-    left = len(datagram) - offset
+def message_at(datagram: "bytes | bytearray", offset: int, end: int) -> "tuple[Message, int]":
+    """The message at this offset of a datagram that goes on to `end`, and the offset of the next."""
+    left = end - offset
     if left < NLMSGHDR.size:
         raise DecodeError(f"{left} stray bytes after the last message of a datagram")
     length, type, flags, seq, port = NLMSGHDR.unpack_from(datagram, offset)
     if not NLMSGHDR.size <= length <= left:
         raise DecodeError(f"a message of type {type} says {length} bytes, {left} are left")
-    payload = datagram[offset + NLMSGHDR.size : offset + length]
+    payload = bytes(datagram[offset + NLMSGHDR.size : offset + length])
     return Message(type, flags, seq, port, payload), offset + length + -length % 4  # NLMSG_ALIGN
 
 
 def request(type: int, flags: int, seq: int, port: int, command: int, attributes: bytes) -> bytes:
     """A generic netlink message as bytes."""
-    length = NLMSGHDR.size + GENLMSGHDR.size + len(attributes)
-    return NLMSGHDR.pack(length, type, flags, seq, port) + GENLMSGHDR.pack(command, 1, 0) + attributes
+    return HEADERS.pack(HEADERS.size + len(attributes), type, flags, seq, port, command, 1, 0) + attributes
 
 
 def result(message: Message) -> "tuple[int, str | None]":
@@ -218,7 +236,8 @@ def result(message: Message) -> "tuple[int, str | None]":
     return errno, ERROR_ATTRS.decode(message.payload[offset:]).get("MSG")
 
 
-def _expect(message: Message, family: int, reply: int, doing: str) -> Message:
+def expect(message: Message, family: int, reply: int, doing: str) -> Message:
+    """The message, which must be of this family and command."""
     if message.type != family or message.command() != reply:
         raise DecodeError(f"{doing}: a message of type {message.type} that is not the reply {reply} of family {family}")
     return message

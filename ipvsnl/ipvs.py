@@ -1,4 +1,4 @@
-"""What IPVS puts into netlink attributes, and what the model makes of it.
+"""What IPVS puts into netlink attributes, and by which of them it finds a service.
 
 Commands and attributes are those of include/uapi/linux/ip_vs.h; what each holds is set by ip_vs_genl_fill_service(),
 ip_vs_genl_fill_dest(), ip_vs_genl_fill_stats() and their like in net/netfilter/ipvs/ip_vs_ctl.c. Nothing here does I/O.
@@ -9,17 +9,14 @@ import struct
 # The C half of socket: socket.py makes enums of some hundred constants when imported, a tenth of the time of a replay.
 from _socket import AF_INET as HOST_AF_INET
 from _socket import AF_INET6 as HOST_AF_INET6
-from _socket import htons, inet_ntop, inet_pton, ntohs
-from functools import lru_cache
+from _socket import inet_ntop, inet_pton, ntohs
 
-from .attrs import Nest, Values, binary, s32, text, u8, u16, u32, u64
+from .attrs import Nest, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
-from .layout import Layouts
-from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
 FAMILY_NAME = "IPVS"
@@ -51,6 +48,25 @@ class Flags:
         return "I4x"
 
 
+class InetAddr:
+    """union nf_inet_addr: 16 bytes, an IPv4 address in the first 4. Read as the first three bytes, the fourth, and the
+    others: of IPv4 the network, of which a list has few, and the host (rows.py)."""
+
+    def decode(self, payload: bytes) -> "tuple[bytes, int, bytes]":
+        if len(payload) not in (4, 16):
+            raise DecodeError(f"an address of {len(payload)} bytes")
+        return payload[:3], payload[3], payload[4:]
+
+    def encode(self, value: "tuple[bytes, int, bytes]") -> bytes:
+        network, host, rest = value
+        return network + bytes([host]) + rest
+
+    def format(self, size: int) -> str:
+        return "3sB12s" if size == 16 else ""
+
+
+inet_addr = InetAddr()
+
 # Rates have counted in 32 bits before STATS64 (Linux 4.1), the two byte counters never did.
 STATS = Nest(
     "IPVS_STATS_ATTR",
@@ -70,7 +86,7 @@ STATS = Nest(
 STATS64 = Nest("IPVS_STATS_ATTR", {type: (name, u64) for type, (name, _) in STATS.table.items()})
 
 # Texts, addresses, STATS and the network byte order of ports are left as they are here, and read where the model is
-# made: there the careful path and the fast one (layout.py) meet.
+# made (rows.py): there the careful path and the fast one (layout.py) meet.
 SERVICE = Nest(
     "IPVS_SVC_ATTR",
     {
@@ -91,7 +107,7 @@ SERVICE = Nest(
 DEST = Nest(
     "IPVS_DEST_ATTR",
     {
-        1: ("ADDR", binary),
+        1: ("ADDR", inet_addr),
         2: ("PORT", u16),
         3: ("FWD_METHOD", u32),
         4: ("WEIGHT", s32),
@@ -137,17 +153,9 @@ KEY = Nest(
     "IPVS_CMD_ATTR", {1: ("SERVICE", Nest("IPVS_SVC_ATTR", {type: SERVICE.table[type] for type in range(1, 6)}))}
 )
 
-# What the model is made of, in the order in which ip_vs_genl_fill_service() and ip_vs_genl_fill_dest() send it. A row
-# is these payloads and then the counters. "?" may be absent, and is then b"".
-SERVICE_ROW = ["AF", "PROTOCOL?", "ADDR?", "PORT?", "FWMARK?", "SCHED_NAME", "PE_NAME?", "FLAGS", "TIMEOUT", "NETMASK"]
-DEST_ROW = ["ADDR", "PORT", "FWD_METHOD", "WEIGHT", "TUN_TYPE?", "TUN_PORT?", "TUN_FLAGS?", "U_THRESH", "L_THRESH"]
-DEST_ROW += ["ACTIVE_CONNS", "INACT_CONNS", "PERSIST_CONNS", "ADDR_FAMILY?"]
-COUNTERS = [name for name, _ in STATS64.table.values()]
-
-
 # IPVS_CMD_ATTR_SERVICE with just those attributes by which a service is found, each (length, type, payload): by AF,
 # PROTOCOL, ADDR (a union nf_inet_addr, 16 bytes) and PORT; by AF and FWMARK. Every dump of real servers asks with one.
-BY_ADDRESS = struct.Struct("=HH HHHxx HHHxx HH16s HHHxx")
+BY_ADDRESS = struct.Struct("=HH HHHxx HHHxx HH16s HHBBxx")
 BY_FWMARK = struct.Struct("=HH HHHxx HHI")
 
 # Linux's own numbers: AF_INET6 differs between systems, and a capture may be read on another one.
@@ -155,178 +163,11 @@ AF_INET = 2
 AF_INET6 = 10
 ADDRESS_FAMILIES = {AF_INET: "inet", AF_INET6: "inet6"}
 PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
+FAMILY_NUMBERS = {name: number for number, name in ADDRESS_FAMILIES.items()}
+PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 FORWARDING = {0: "masquerade", 1: "local", 2: "tunnel", 3: "direct", 4: "bypass"}  # IP_VS_CONN_F_*
-TUNNEL_TYPES = {b"": "ipip", 0: "ipip", 1: "gue", 2: "gre"}  # IP_VS_CONN_F_TUNNEL_TYPE_*; absent before Linux 5.3
+TUNNEL_TYPES = {0: "ipip", 1: "gue", 2: "gre"}  # IP_VS_CONN_F_TUNNEL_TYPE_*
 DAEMON_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_*
-
-OCTETS = [str(number) for number in range(256)]
-NETWORKS: "dict[bytes, str]" = {}  # the first three bytes of IPv4 addresses, as text with the dot after them
-NO_TUNNEL_FLAGS = TunnelFlags(0)
-new = object.__new__
-service_flags = lru_cache(maxsize=256)(ServiceFlags)  # making one is slow, and most services have the same
-
-
-def service_layouts() -> Layouts:
-    """The fast path for the messages that decode_service() reads; their rows are for services()."""
-    return _layouts("SERVICE", SERVICE_ROW)
-
-
-def destination_layouts() -> Layouts:
-    """The fast path for the messages that decode_destination() reads; their rows are for destinations()."""
-    return _layouts("DEST", DEST_ROW)
-
-
-def _layouts(kind: str, row: "list[str]") -> Layouts:
-    return Layouts(COMMAND, [f"{kind}.{name}" for name in row] + [f"{kind}.STATS64.{name}" for name in COUNTERS])
-
-
-def decode_service(attributes: bytes) -> Service:
-    """A Service from the attributes of an IPVS_CMD_NEW_SERVICE."""
-    (service,) = services([_row(SERVICE_ROW, COMMAND.decode(attributes)["SERVICE"])])
-    return service
-
-
-def decode_destination(attributes: bytes, service_family: str) -> Destination:
-    """A Destination from the attributes of an IPVS_CMD_NEW_DEST; `service_family` is for kernels before 3.18."""
-    values = COMMAND.decode(attributes)["DEST"]
-    if len(values["ADDR"]) not in (4, 16):
-        raise DecodeError(f"an address of {len(values['ADDR'])} bytes")
-    (destination,) = destinations([_row(DEST_ROW, values)], service_family)
-    return destination
-
-
-def _row(names: "list[str]", values: Values) -> "tuple[Any, ...]":
-    payloads = [values.get(name[:-1], b"") if name.endswith("?") else values[name] for name in names]
-    counters = values.get("STATS64", {})
-    if len(counters) < len(COUNTERS):  # before Linux 4.1 there are none of 64 bits
-        counters = {**STATS.decode(values["STATS"]), **counters}
-    missing = [name for name in COUNTERS if name not in counters]
-    if missing:
-        raise DecodeError(f"{STATS.prefix}_{missing[0]} is missing")
-    return (*payloads, *[counters[name] for name in COUNTERS])
-
-
-def services(rows: "Iterable[tuple[Any, ...]]") -> "list[Service]":
-    """A Service from each row."""
-    made = []
-    for (
-        af, protocol, address, port, fwmark, scheduler, engine, flags, timeout, netmask, *counters
-    ) in rows:  # fmt: skip
-        family = _address_family(af)
-        made.append(
-            Service(
-                family,
-                None if fwmark else _name(PROTOCOLS, _present(protocol, "PROTOCOL")),
-                None if fwmark else _address(family, _present(address, "ADDR")),
-                None if fwmark else ntohs(_present(port, "PORT")),
-                fwmark or None,  # 0 is no mark
-                _text(scheduler, "SCHED_NAME"),
-                service_flags(flags),
-                timeout,
-                _prefix_length(family, netmask),
-                _text(engine, "PE_NAME") if engine else None,
-                Stats(*counters),
-            )
-        )
-    return made
-
-
-def destinations(rows: "Iterable[tuple[Any, ...]]", service_family: str) -> "list[Destination]":
-    """A Destination from each row. This is the innermost loop of every dump: nothing is called here that need not be,
-    not even __init__."""
-    made = []
-    for (
-        address, port, forwarding, weight, tunnel_type, tunnel_port, tunnel_flags, upper, lower,
-        active, inactive, persistent, af, conns, inpkts, outpkts, inbytes, outbytes, cps, inpps, outpps, inbps, outbps,
-    ) in rows:  # fmt: skip
-        stats = new(Stats)
-        stats.connections = conns
-        stats.pkts_in = inpkts
-        stats.pkts_out = outpkts
-        stats.bytes_in = inbytes
-        stats.bytes_out = outbytes
-        stats.cps = cps
-        stats.pps_in = inpps
-        stats.pps_out = outpps
-        stats.bps_in = inbps
-        stats.bps_out = outbps
-
-        destination = new(Destination)
-        if af == AF_INET:
-            destination.address_family = "inet"
-            try:
-                destination.address = NETWORKS[address[:3]] + OCTETS[address[3]]
-            except KeyError:
-                destination.address = _address("inet", address)
-                if len(NETWORKS) >= 4096:
-                    NETWORKS.clear()
-                NETWORKS[address[:3]] = destination.address.rpartition(".")[0] + "."
-        else:
-            destination.address_family = family = service_family if af == b"" else _address_family(af)
-            destination.address = _address(family, address)
-        destination.port = ntohs(port)
-        try:
-            destination.forwarding = FORWARDING[forwarding]
-        except KeyError:
-            destination.forwarding = str(forwarding)
-        destination.weight = weight
-        destination.upper_threshold = upper
-        destination.lower_threshold = lower
-        destination.active_connections = active
-        destination.inactive_connections = inactive
-        destination.persistent_connections = persistent
-        try:
-            destination.tunnel_type = TUNNEL_TYPES[tunnel_type]
-        except KeyError:
-            destination.tunnel_type = str(tunnel_type)
-        destination.tunnel_port = ntohs(tunnel_port) if tunnel_port else 0
-        destination.tunnel_flags = TunnelFlags(tunnel_flags) if tunnel_flags else NO_TUNNEL_FLAGS
-        destination.stats = stats
-        made.append(destination)
-    return made
-
-
-def decode_info(attributes: bytes) -> Info:
-    """An Info from the attributes of an IPVS_CMD_SET_INFO."""
-    values = INFO.decode(attributes)
-    version = values["VERSION"]  # IP_VS_VERSION_CODE: a byte each, NVERSION() in include/uapi/linux/ip_vs.h
-    return Info(f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}", values["CONN_TAB_SIZE"])
-
-
-def decode_timeouts(attributes: bytes) -> Timeouts:
-    """Timeouts from the attributes of an IPVS_CMD_SET_CONFIG."""
-    values = COMMAND.decode(attributes)
-    # Only compiled-in protocols are sent: CONFIG_IP_VS_PROTO_TCP gives the first two, CONFIG_IP_VS_PROTO_UDP the third.
-    return Timeouts(values.get("TIMEOUT_TCP", 0), values.get("TIMEOUT_TCP_FIN", 0), values.get("TIMEOUT_UDP", 0))
-
-
-def decode_daemon(attributes: bytes) -> Daemon:
-    """A Daemon from the attributes of an IPVS_CMD_NEW_DAEMON."""
-    values = COMMAND.decode(attributes)["DAEMON"]
-    group = None
-    if "MCAST_GROUP" in values:
-        group = _address("inet", values["MCAST_GROUP"])
-    elif "MCAST_GROUP6" in values:
-        group = _address("inet6", values["MCAST_GROUP6"])
-    return Daemon(
-        state=_name(DAEMON_STATES, values["STATE"]),
-        mcast_ifn=values["MCAST_IFN"],
-        sync_id=values["SYNC_ID"],
-        sync_maxlen=values.get("SYNC_MAXLEN"),
-        mcast_group=group,
-        mcast_port=values.get("MCAST_PORT"),
-        mcast_ttl=values.get("MCAST_TTL"),
-    )
-
-
-def service_identity(service: Service) -> "tuple[Any, ...]":
-    """What the kernel tells services apart by (__ip_vs_service_find(), __ip_vs_svc_fwm_find())."""
-    return service.fwmark, service.address_family, service.protocol, service.address, service.port
-
-
-def destination_identity(destination: Destination) -> "tuple[Any, ...]":
-    """What it tells the real servers of one service apart by (ip_vs_lookup_dest())."""
-    return destination.address, destination.port
 
 
 def spell_key(key: "tuple[Any, ...] | None") -> str:
@@ -336,7 +177,7 @@ def spell_key(key: "tuple[Any, ...] | None") -> str:
     if len(key) == 2:
         return f"fwmark {key[1]} ({key[0]})"
     _, protocol, address, port = key
-    return f"{_name(PROTOCOLS, protocol)} {address} port {port}"
+    return f"{name_of(PROTOCOLS, protocol)} {address} port {port}"
 
 
 def encode_service_key(
@@ -348,22 +189,21 @@ def encode_service_key(
 ) -> bytes:
     """The attributes by which the kernel finds a service (ip_vs_genl_parse_service()), for a request about it.
     Values that name none are a ValueError."""
-    family = _number(ADDRESS_FAMILIES, address_family)
     try:
+        family = FAMILY_NUMBERS[address_family]
         if fwmark is not None:
             return BY_FWMARK.pack(20, 1, 6, 1, family, 8, 5, fwmark)
         if protocol is None or address is None or port is None:
             raise ValueError("a service is known by protocol, address and port, or by fwmark")
-        if not 0 <= port <= 0xFFFF:  # which htons() of Python 3.9 does not mind
-            raise ValueError(f"a port has 16 bits: {port}")
+        number = PROTOCOL_NUMBERS[protocol] if protocol in PROTOCOL_NUMBERS else int(protocol)
         packed = inet_pton(HOST_AF_INET if family == AF_INET else HOST_AF_INET6, address)
-        return BY_ADDRESS.pack(
-            48, 1, 6, 1, family, 6, 2, _number(PROTOCOLS, protocol), 20, 3, packed, 6, 4, htons(port)
-        )
+        return BY_ADDRESS.pack(48, 1, 6, 1, family, 6, 2, number, 20, 3, packed, 6, 4, port >> 8, port & 0xFF)
+    except KeyError:
+        raise ValueError(f"{address_family!r} is none of {', '.join(FAMILY_NUMBERS)}") from None
     except OSError:
         raise ValueError(f"{address!r} is no {address_family} address") from None
     except struct.error:
-        raise ValueError(f"a fwmark has 32 bits, a protocol 16: {fwmark or protocol}") from None
+        raise ValueError(f"a fwmark has 32 bits, protocol and port have 16: {fwmark or (protocol, port)}") from None
 
 
 def service_key(attributes: bytes) -> "tuple[Any, ...] | None":
@@ -372,20 +212,21 @@ def service_key(attributes: bytes) -> "tuple[Any, ...] | None":
     values = KEY.decode(attributes).get("SERVICE")
     if not values:  # moby/ipvs sends an empty one when it asks for all
         return None
-    family = _address_family(values["AF"])
+    family = family_name(values["AF"])
     if values.get("FWMARK"):
         return family, values["FWMARK"]
-    return family, values["PROTOCOL"], _address(family, values["ADDR"]), ntohs(values["PORT"])
+    return family, values["PROTOCOL"], address_text(family, values["ADDR"]), ntohs(values["PORT"])
 
 
-def _address_family(number: int) -> str:
+def family_name(number: int) -> str:
+    """The family's name in this package."""
     if number not in ADDRESS_FAMILIES:
         raise DecodeError(f"address family {number} is neither IPv4 (2) nor IPv6 (10)")
     return ADDRESS_FAMILIES[number]
 
 
-def _address(family: str, payload: bytes) -> str:
-    # The kernel sends a union nf_inet_addr, 16 bytes, IPv4 in the first 4; some clients ask with 4.
+def address_text(family: str, payload: bytes) -> str:
+    """The text of an address: the kernel sends a union nf_inet_addr, some clients ask with 4 bytes for IPv4."""
     if family == "inet" and len(payload) in (4, 16):
         return inet_ntop(HOST_AF_INET, payload[:4])
     if family == "inet6" and len(payload) == 16:
@@ -393,39 +234,6 @@ def _address(family: str, payload: bytes) -> str:
     raise DecodeError(f"an {family} address of {len(payload)} bytes")
 
 
-@lru_cache(maxsize=256)
-def _prefix_length(family: str, netmask: int) -> int:
-    # For IPv4 a mask, in network order, of which only the number of bits matters here; for IPv6 already the length.
-    if family == "inet":
-        return bin(netmask).count("1")
-    if netmask > 128:
-        raise DecodeError(f"an IPv6 netmask of {netmask} bits")
-    return netmask
-
-
-@lru_cache(maxsize=256)
-def _text(payload: bytes, name: str) -> str:
-    try:
-        return text.decode(payload)
-    except DecodeError as error:
-        raise DecodeError(f"IPVS_SVC_ATTR_{name}: {error.what}") from None
-
-
-def _name(names: "Mapping[Any, str]", number: int) -> str:
+def name_of(names: "Mapping[Any, str]", number: int) -> str:
+    """What a number is called, or the number itself as text."""
     return names.get(number) or str(number)
-
-
-def _present(payload: "Any", name: str) -> "Any":
-    """A service without a fwmark has all of protocol, address and port."""
-    if payload == b"":
-        raise DecodeError(f"IPVS_SVC_ATTR_{name} is missing")
-    return payload
-
-
-def _number(names: dict[int, str], name: str) -> int:
-    for number, known in names.items():
-        if known == name:
-            return number
-    if not name.isdecimal():
-        raise ValueError(f"{name!r} is neither a number nor one of {', '.join(names.values())}")
-    return int(name)

@@ -5,10 +5,11 @@ message is read attribute by attribute, as attrs.py does, and what stands where 
 that follow, each row of payloads is read with one struct call.
 
 Nothing is believed unseen. A layout knows every header of its messages: their own, and length and type of each
-attribute at each level that is read. All of them are compared before a payload is touched, in many messages at once:
-messages of one size are a table of 32-bit words, since everything in netlink is aligned to four bytes; a header is a
-column of that table; one comparison looks at that column in all of them. A message in which a single word is different
-takes the careful path. Both ways end in the same rows, from which the same function makes the objects.
+attribute at each level that is read. All of them are compared before a payload is touched, in all messages of a
+datagram at once: messages of one size are a table of 32-bit words, since everything in netlink is aligned to four
+bytes; a header is a column of that table; one comparison looks at that column in all of them. Where a datagram has
+messages of several layouts they are compared one by one. A message in which a single word is different takes the
+careful path. Both ways end in the same rows, from which the same function makes the objects (rows.py).
 """
 
 from struct import Struct
@@ -18,7 +19,7 @@ from .genl import GENLMSGHDR, NLMSGHDR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from .genl import Message
@@ -26,63 +27,97 @@ if TYPE_CHECKING:
 WORD = Struct("=I")
 SEQ, PORT = 2, 3  # the words of a struct nlmsghdr that differ from request to request, and from socket to socket
 LAYOUTS_PER_SIZE = 4  # messages of one size come in few layouts; what is of none of these is read carefully
+TABLES = 64  # kept for each layout
 
 
 class Layout:
-    """Where everything stands in messages of one layout. `headers` are the words that must be so, by their index."""
+    """Where everything stands in messages of one layout.
+
+    `headers` are the words that must be so, by their index; `row` reads the payloads of a message. That messages are of
+    this layout is proven for a whole datagram with a Table, else for one after the other with `run()`.
+    """
 
     def __init__(self, size: int, headers: "dict[int, int]", row: Struct) -> None:
         self.size = size
+        self.headers = headers
         self.row = row
-        self._headers = headers
-        self._columns: dict[int, list[tuple[slice, memoryview]]] = {}  # what a number of messages must have
+        self.tables: dict[tuple[int, int], Table] = {}  # by where they begin, and how many messages they have
+        indices = sorted((SEQ, PORT, *headers))
+        gaps = [(after - before - 1) * NLA_ALIGNTO for before, after in zip([-1, *indices], indices)]
+        self._words = Struct("=" + "".join([f"{gap}xI" for gap in gaps]))
+        self._before = tuple(headers[index] for index in indices if index < SEQ)
+        self._after = tuple(headers[index] for index in indices if index > PORT)
 
-    def proven(self, datagram: memoryview, seq: int, port: int) -> int:
-        """How many messages at the start of `datagram` are of this layout and have this sequence number and port."""
-        count = len(datagram) // self.size
-        while count:
-            words = datagram[: count * self.size].cast("I")
-            columns = self._columns.get(count)
-            if columns is None:
-                columns = [self._column(index, word, count) for index, word in self._headers.items()]
-                self._columns[count] = columns
-            for where, must in (self._column(SEQ, seq, count), self._column(PORT, port, count), *columns):
-                if words[where] != must:
-                    # Start over with those before the first that differs.
-                    count = next(i for i, word in enumerate(words[where]) if word != must[i])
-                    break
-            else:
-                break
-        return count
+    def run(self, buffer: memoryview, offset: int, most: int, seq: int, port: int) -> int:
+        """How many messages from `offset` on, at most so many, are of this layout, have this sequence number and this
+        port."""
+        must = (*self._before, seq, port, *self._after)
+        for count in range(most):
+            if self._words.unpack_from(buffer, offset + count * self.size) != must:
+                return count
+        return most
 
-    def _column(self, index: int, word: int, count: int) -> "tuple[slice, memoryview]":
-        return slice(index, None, self.size // NLA_ALIGNTO), memoryview(WORD.pack(word) * count).cast("I")
+
+class Table:
+    """So many messages of one layout at one place of a buffer, seen as columns of words: sequence numbers, ports and
+    each header; and what these must be. They are views: one table serves whatever is received into that place."""
+
+    def __init__(self, buffer: memoryview, layout: Layout, offset: int, count: int) -> None:
+        self.messages = buffer[offset : offset + count * layout.size]
+        words, step = self.messages.cast("I"), layout.size // NLA_ALIGNTO
+        self._count = count
+        self._port = 0
+        self._seqs, self._ports = bytearray(count * WORD.size), bytearray(count * WORD.size)
+        headers = memoryview(b"".join([WORD.pack(word) * count for word in layout.headers.values()])).cast("I")
+        self._columns = [words[index::step] for index in (SEQ, PORT, *layout.headers)]
+        self._must = [memoryview(self._seqs).cast("I"), memoryview(self._ports).cast("I")]
+        self._must += [headers[begin : begin + count] for begin in range(0, len(headers), count)]
+
+    def is_proven(self, seq: int, port: int) -> bool:
+        """Whether all of the messages are of the layout, and have this sequence number and this port."""
+        self._seqs[:] = WORD.pack(seq) * self._count
+        if port != self._port:
+            self._port, self._ports[:] = port, WORD.pack(port) * self._count
+        return self._columns == self._must
 
 
 class Layouts:
-    """The layouts seen so far of one kind of message.
+    """The layouts seen so far of one kind of message in one buffer.
 
     `nest` is the table of its attributes. `row` names the payloads that are wanted, as paths through the table, in the
     order in which the kernel sends them; one that ends in "?" may be absent, and is then b"".
     """
 
-    def __init__(self, nest: Nest, row: "Sequence[str]") -> None:
+    def __init__(self, nest: Nest, row: "Sequence[str]", buffer: bytearray) -> None:
         self._nest = nest
         self._row = row
+        self._buffer = memoryview(buffer)
+        self._lengths = self._buffer.cast("I")
         self._layouts: dict[int, list[Layout]] = {}  # by size
         self._attempts: dict[int, int] = {}  # to learn one, by size
 
-    def rows(self, datagram: bytes, offset: int, seq: int, port: int) -> "tuple[int, Iterable[tuple[Any, ...]]]":
-        """The rows of the messages from `offset` on that are of a known layout, and the offset of the first that is
-        not. They carry the sequence number `seq` and the port `port`; all else that is in their headers, the command
-        too, is as it was in a message that was learnt."""
-        view = memoryview(datagram)[offset:]
-        if len(view) >= NLMSGHDR.size:
-            for layout in self._layouts.get(WORD.unpack_from(view)[0], ()):
-                end = layout.proven(view, seq, port) * layout.size
-                if end:
-                    return offset + end, layout.row.iter_unpack(view[:end])
-        return offset, ()
+    def rows(self, offset: int, end: int, seq: int, port: int) -> "tuple[int, list[tuple[Any, ...]]]":
+        """The rows of the next messages in the buffer, from `offset` to at most `end`, that are all of one known layout
+        and carry the sequence number `seq` and the port `port`; and the offset of what follows them. No rows where the
+        next message is of no known layout. All else that is in the headers of a message, the command too, is as it was
+        in one that was learnt."""
+        for layout in self._layouts.get(self._lengths[offset // NLA_ALIGNTO], ()):
+            most = (end - offset) // layout.size
+            if most and offset <= layout.size:  # nearly every datagram goes on as it begins, or as its first message
+                table = layout.tables.get((offset, most)) or self._keep_table(layout, offset, most)
+                if table.is_proven(seq, port):
+                    return offset + most * layout.size, list(layout.row.iter_unpack(table.messages))
+            count = layout.run(self._buffer, offset, most, seq, port)
+            if count:
+                stop = offset + count * layout.size
+                return stop, list(layout.row.iter_unpack(self._buffer[offset:stop]))
+        return offset, []
+
+    def _keep_table(self, layout: Layout, offset: int, count: int) -> Table:
+        if len(layout.tables) >= TABLES:
+            layout.tables.clear()
+        table = layout.tables[offset, count] = Table(self._buffer, layout, offset, count)
+        return table
 
     def learn(self, message: "Message") -> None:
         """Keep the layout of a message that has just been read attribute by attribute, and was right."""
@@ -94,7 +129,8 @@ class Layouts:
             finder.walk(NLMSGHDR.size + GENLMSGHDR.size, size, self._nest, "")
             row = finder.row(self._row)
             if row is not None:
-                self._layouts.setdefault(size, []).append(Layout(size, finder.headers, row))
+                layout = Layout(size, finder.headers, row)
+                self._layouts.setdefault(size, []).append(layout)
 
 
 class _Finder:

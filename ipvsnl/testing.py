@@ -14,8 +14,9 @@ import errno
 import os
 import socket
 
-from . import genl, ipvs
+from . import genl, ipvs, rows
 from .model import Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
+from .transport import put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Kernel:
     """
 
     port = 1
+    room = 0  # it fills no datagram up, so that none leaves doubt whether a list went on
 
     def __init__(self, entries: "Iterable[tuple[Service, list[Destination]]]" = ()) -> None:
         self.entries = list(entries)
@@ -98,8 +100,9 @@ class Kernel:
         if not replies and not is_dump:
             error = error or errno.ESRCH
         self._queue = []
-        if replies:
-            self._queue.append(b"".join([genl.request(message.type, 0, *to, command, reply) for reply in replies]))
+        for begin in range(0, len(replies), 64):  # as many as fit one datagram
+            part = [genl.request(message.type, 0, *to, command, reply) for reply in replies[begin : begin + 64]]
+            self._queue.append(b"".join(part))
         if error:  # quotes the header of the request
             payload = genl.ERRNO.pack(-error) + request[: genl.NLMSGHDR.size]
             length = genl.NLMSGHDR.size + len(payload)
@@ -137,10 +140,10 @@ class Kernel:
             return ipvs.NEW_DEST, [_destination(destination) for _, pool in found for destination in pool]
         return ipvs.NEW_SERVICE, [attributes for attributes, _ in found]
 
-    def recv(self) -> bytes:
+    def recv_into(self, buffer: bytearray) -> int:
         if not self._queue:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        return self._queue.pop(0)
+        return put(self._queue.pop(0), buffer)
 
     def fileno(self) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
@@ -148,8 +151,8 @@ class Kernel:
     def close(self) -> None:
         self._queue = []
 
-    def another(self) -> None:
-        """None: each of its answers is whole, so that no client asks twice."""
+    def another(self, offer: int) -> None:
+        """None: what it answers stays so until the next question, so that no client needs to ask twice."""
 
 
 _FAMILY = genl.CTRL_ATTRS.encode({"FAMILY_ID": FAMILY, "FAMILY_NAME": ipvs.FAMILY_NAME, "VERSION": 1})
@@ -179,7 +182,7 @@ def _service(service: Service) -> bytes:
 def _destination(destination: Destination) -> bytes:
     """The attributes of an IPVS_CMD_NEW_DEST."""
     values = {
-        "ADDR": _address(destination.address),
+        "ADDR": ipvs.inet_addr.decode(_address(destination.address)),
         "PORT": socket.htons(destination.port),
         "FWD_METHOD": _number(ipvs.FORWARDING, destination.forwarding),
         "WEIGHT": destination.weight,
@@ -198,7 +201,7 @@ def _destination(destination: Destination) -> bytes:
 
 
 def _stats(stats: Stats) -> "dict[str, int]":
-    return {name: getattr(stats, field) for name, field in zip(ipvs.COUNTERS, Stats.__match_args__)}
+    return {name: getattr(stats, field) for name, field in zip(rows.COUNTERS, Stats.__match_args__)}
 
 
 def _address(text: str) -> bytes:

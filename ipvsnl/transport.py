@@ -6,7 +6,6 @@ and one that writes down what another one says.
 
 import errno
 import os
-import socket
 from contextlib import suppress
 from struct import pack
 
@@ -14,6 +13,7 @@ from .errors import NotAvailableError, netlink_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Protocol
 
     class Transport(Protocol):
@@ -21,29 +21,43 @@ if TYPE_CHECKING:
 
         port: int  # nlmsg_pid of what belongs to this conversation
 
+        @property
+        def room(self) -> int:
+            """How many bytes the datagram that was received last could have had; 0 if nobody knows."""
+
         def send(self, request: bytes) -> None: ...
 
-        def recv(self) -> bytes: ...
+        def recv_into(self, buffer: bytearray) -> int:
+            """Puts the next datagram into a buffer of BUFFER_SIZE bytes, and returns its length."""
 
         def fileno(self) -> int: ...
 
         def close(self) -> None: ...
 
-        def another(self) -> "Transport | None":
-            """One more to the same kernel, whose datagrams end elsewhere. None, as without this method, where there is
-            no kernel that could be asked again: what was answered is then all there is."""
+        def another(self, offer: int) -> "Transport | None":
+            """One more to the same kernel, which offers it buffers of so many bytes (NetlinkSocket). None, as without
+            this method, where there is no kernel that could be asked again: what was answered is then all there is."""
 
 
 NETLINK_GENERIC = 16
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10  # quote only the header of a refused request
-SIOCGSKNS = 0x894C  # which network namespace a socket is in (include/uapi/linux/sockios.h)
 NETLINK_EXT_ACK = 11  # say in words why it was refused
+SIOCGSKNS = 0x894C  # which network namespace a socket is in (include/uapi/linux/sockios.h)
+MSG_TRUNC = 0x20  # tell the true length of what did not fit (include/linux/socket.h)
 
-# netlink_recvmsg() remembers the largest buffer that it was offered and fills datagrams up to that, at most 32 KiB.
+# The kernel makes each datagram of a dump as large as the largest buffer that this socket has offered before, but no
+# larger than LARGEST_ROOM (16 KiB before Linux 4.9: windows.py), and no smaller than a page or 8 KiB without a struct
+# skb_shared_info: LEAST_ROOM (netlink_recvmsg() and netlink_dump() in net/netlink/af_netlink.c).
 BUFFER_SIZE = 65536
-# What another() offers first. The datagrams from such a socket end half-way in those from one that was in use before.
-SMALL_BUFFER_SIZE = 12288
+LARGEST_ROOM = 32768 - 768
+LEAST_ROOM = 4096 - 768
+
+# It also fills with zeros what it allocates, before it writes a list into that and once more for the end of the list:
+# for a short list that is most of the work. This offer is just not too large for kmalloc's 8 KiB.
+SMALL_OFFER = 8192 - 320
+
+MESSAGE = 512  # no message of a list is larger: what has room for that was not ended for want of room
 
 TIMEOUT = 5.0  # seconds; the kernel answers in microseconds, unless its mutex is held by a very long list of changes
 
@@ -64,15 +78,19 @@ class NetlinkSocket:
     """A socket to the generic netlink of one network namespace: of `netns`, a name of ip netns or a path, or of that in
     which it is opened.
 
-    `timeout` is how long one recv() waits, seconds; None is for ever.
+    `timeout` is how long to wait for a datagram, seconds; None is for ever. `offer` is how large a buffer to offer,
+    until a datagram has shown that there is more to say than fits.
     """
 
-    def __init__(self, timeout: "float | None" = TIMEOUT, netns: "str | None" = None) -> None:
+    def __init__(self, timeout: "float | None" = TIMEOUT, netns: "str | None" = None, offer: int = BUFFER_SIZE) -> None:
+        import socket  # not at the top: a replay needs none of it, and importing it is a tenth of a replay's time
+
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
         if timeout is not None and not 0 < timeout < 2**31:
             raise ValueError(f"a timeout of {timeout} seconds is none; None waits for ever")
-        self._timeout, self._netns, self._forks = timeout, netns, _forks
+        self._timeout, self._netns, self._offer, self._forks = timeout, netns, offer, _forks
+        self.room = self._next_room = LEAST_ROOM
         self._socket = _open() if netns is None else _open_inside(netns)
         try:
             self._set_up(timeout)
@@ -80,10 +98,10 @@ class NetlinkSocket:
             self._socket.close()
             raise netlink_error(error.errno or 0, "setting up a generic netlink socket") from None
         self.port: int = self._socket.getsockname()[0]
-        self._buffer = memoryview(bytearray(BUFFER_SIZE))  # once: the kernel fills it, and nothing else is touched
-        self._size = BUFFER_SIZE  # how much of it is offered next
 
     def _set_up(self, timeout: "float | None") -> None:
+        import socket
+
         self._socket.setblocking(True)  # whatever the program has set by socket.setdefaulttimeout()
         if timeout is not None:
             # Not settimeout(): that makes Python poll() before each call, two more system calls for each dump.
@@ -102,15 +120,21 @@ class NetlinkSocket:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._socket.send(request)
 
-    def recv(self) -> bytes:
+    def recv_into(self, buffer: bytearray) -> int:
+        if self._forks != _forks:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        offer = self._offer
         try:
-            size = self._socket.recv_into(self._buffer, self._size, socket.MSG_TRUNC)
+            size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
         except BlockingIOError:  # how SO_RCVTIMEO ends
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-        offered, self._size = self._size, BUFFER_SIZE
-        if size > offered:  # MSG_TRUNC returns the true length of what did not fit
+        # This datagram was made before; the next one, if there is more to come, was made just now.
+        self.room, self._next_room = self._next_room, offer if offer < LARGEST_ROOM else LARGEST_ROOM
+        if size > self.room - MESSAGE:
+            self._offer = BUFFER_SIZE
+        if size > offer:  # MSG_TRUNC returns the true length of what did not fit
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-        return bytes(self._buffer[:size])
+        return size
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -118,25 +142,38 @@ class NetlinkSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def another(self) -> "NetlinkSocket":
+    def another(self, offer: int) -> "NetlinkSocket":
         """One more in the same network namespace, wherever the calling thread and the name have gone since."""
+        if self._forks != _forks or self._socket.fileno() < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
             namespace = _namespace(self._socket)
-        except OSError:  # before Linux 4.9 a socket does not tell
-            other = NetlinkSocket(self._timeout, self._netns)
-        else:
-            try:
-                other = NetlinkSocket(self._timeout)
-                if not _is_in(other._socket, namespace):
-                    other.close()
-                    other = NetlinkSocket(self._timeout, f"/proc/self/fd/{namespace}")
-            finally:
-                os.close(namespace)
-        other._size = SMALL_BUFFER_SIZE
-        return other
+        except OSError as error:
+            if error.errno not in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            return NetlinkSocket(self._timeout, self._netns, offer)  # before Linux 4.9 a socket does not tell
+        try:
+            other = NetlinkSocket(self._timeout, None, offer)
+            if _is_in(other, namespace):
+                return other
+            other.close()
+            return NetlinkSocket(self._timeout, f"/proc/self/fd/{namespace}", offer)
+        finally:
+            os.close(namespace)
+
+
+def put(datagram: bytes, buffer: bytearray) -> int:
+    """What recv_into() does where the datagram is there already."""
+    size = len(datagram)
+    if size > len(buffer):
+        raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+    buffer[:size] = datagram
+    return size
 
 
 def _open() -> "socket.socket":
+    import socket
+
     try:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
     except OSError as error:
@@ -150,8 +187,12 @@ def _namespace(opened: "socket.socket") -> int:
     return ioctl(opened.fileno(), SIOCGSKNS)
 
 
-def _is_in(opened: "socket.socket", namespace: int) -> bool:
-    own = _namespace(opened)
+def _is_in(opened: NetlinkSocket, namespace: int) -> bool:
+    try:
+        own = _namespace(opened._socket)
+    except OSError:
+        opened.close()
+        raise
     try:
         return os.path.samestat(os.fstat(own), os.fstat(namespace))
     finally:

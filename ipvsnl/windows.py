@@ -34,9 +34,11 @@ and all services come into a new, random order. That shows: of the neighbours in
 near each other before. Then all that was read is forgotten.
 """
 
+from itertools import chain
+
 from .dataclass import dataclass
 from .errors import DumpInterruptedError
-from .transport import SMALL_BUFFER_SIZE
+from .transport import MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +48,13 @@ if TYPE_CHECKING:
 # How often two more dumps are tried. Each time at least one more window is connected, and mostly all of them are.
 ROUNDS = 40
 
-# Sizes of datagrams that may have had no room for one more message, which has at most 512 bytes. The kernel allocates
-# 32 KiB for each, or what was offered to it so far if that is less; and NLMSG_GOODSIZE, a page but at most 8 KiB, where
-# nothing was, or where memory is short. From each a struct skb_shared_info is taken.
-LARGE = 30 * 1024
-FULL = ((2048, 8192), (SMALL_BUFFER_SIZE - 1536, SMALL_BUFFER_SIZE), (LARGE, 32768))
+# What the other socket offers first, bytes: its windows then end far from where those of one that was in use before do,
+# and from those of one that began with SMALL_OFFER.
+ELSEWHERE = 20000
+
+# Sizes of windows that may be full although there should have been room: where memory is short the kernel falls back to
+# a page, at most 8 KiB (netlink_dump()), and before Linux 4.9 no datagram had more than 16 KiB (netlink_recvmsg()).
+DOUBTFUL = (range(2048, 8193), range(16384 - 1536, 16385))
 
 # A window is of the same order as a dump if in a third of it neighbours are at most so far apart there.
 NEAR = 8
@@ -58,20 +62,28 @@ NEAR = 8
 
 @dataclass
 class Window:
-    """The entries in one datagram, and its size in bytes."""
+    """The entries in one datagram, its size in bytes, and how many it had room for."""
 
     entries: "list[Any]"
     size: int
+    room: int
+
+    def had_room(self) -> bool:
+        """Whether there was room for one more: then it was the list that ended here, and not the datagram."""
+        return self.size + MESSAGE <= self.room
+
+    def is_doubtful(self) -> bool:
+        """Whether the room may have been less than it should."""
+        return any(self.size in sizes for sizes in DOUBTFUL)
 
 
 def is_whole(dump: "list[Window]") -> bool:
     """Whether the first window of a dump is all of the list, at one moment. There may be a second one nevertheless:
     what was added meanwhile has moved the last entries behind the position.
 
-    Where no second one came it is not doubted that there was memory for a large datagram: else each list of a page
-    would be read twice.
+    Where no second one came it is not doubted that there was room: else each list of such a size would be read twice.
     """
-    return not dump or has_room(dump[0]) or (len(dump) == 1 and dump[0].size <= LARGE)
+    return dump[0].had_room() and (len(dump) == 1 or not dump[0].is_doubtful())
 
 
 def settle(
@@ -82,35 +94,45 @@ def settle(
     *,
     resizes: bool,
 ) -> "list[Any]":
-    """The entries of a list that did not fit one datagram, each once, in the kernel's order, with its newest values.
+    """The entries of a list that did not fit one datagram, each once, in the kernel's order; with the values of the
+    first dump if the list did not change meanwhile, else with the newest.
 
     `first` is a dump of it, `again()` begins another like it, `elsewhere()` one whose windows end elsewhere, or is None
     if there is none to be had. DumpInterruptedError where the list changes too much.
     """
+    ahead = elsewhere()
+    if ahead is None:
+        return _Merge(identity, first, resizes).all()
+    second = list(ahead)
+    if _agree(first, second, identity):
+        return [entry for window in first for entry in window.entries]
     merge = _Merge(identity, first, resizes)
-    for round in range(ROUNDS):
-        ahead = elsewhere()
-        if ahead is None:
-            return merge.all()
-        if round == 0:
-            second = list(ahead)
-            if merge.agrees(second):
-                return [entry for window in second for entry in window.entries]
-            merge.read(iter(second))
-        else:
-            merge.read(ahead, again())
+    merge.read(iter(second))
+    for _ in range(ROUNDS):
         if merge.resized:
             merge = _Merge(identity, list(again()), resizes)
         elif merge.complete:
             return merge.connected()
+        ahead = elsewhere()
+        merge.read(*([ahead] if ahead else []), again())
     raise DumpInterruptedError(merge.all())
+
+
+def _agree(first: "list[Window]", second: "list[Window]", identity: "Callable[[Any], Any]") -> bool:
+    """Whether these two dumps are of a list that did not change."""
+    one, other = ([*chain(*[map(identity, window.entries) for window in dump])] for dump in (first, second))
+    return (
+        one == other
+        and len(set(one)) == len(one)
+        and set(_ends(first)).isdisjoint(_ends(second))
+        and (first[-1].had_room() or second[-1].had_room())
+    )
 
 
 class _Merge:
     def __init__(self, identity: "Callable[[Any], Any]", first: "list[Window]", resizes: bool) -> None:
         self._identity = identity
         self._resizes = resizes
-        self._first = first
         self._newest: dict[Any, Any] = {}  # all entries that were read, by identity
         self._connected: dict[Any, None] = {}  # identities in connected windows, in the order of the list
         self._places: dict[Any, int] = {}  # where each was in the first dump
@@ -120,17 +142,6 @@ class _Merge:
         for window in first:
             for entry in window.entries:
                 self._places.setdefault(identity(entry), len(self._places))
-
-    def agrees(self, second: "list[Window]") -> bool:
-        """Whether the first dump and this one are of a list that did not change."""
-        both = (self._first, second)
-        one, other = ([self._identity(entry) for window in dump for entry in window.entries] for dump in both)
-        return (
-            one == other
-            and len(set(one)) == len(one)
-            and set(_ends(self._first)).isdisjoint(_ends(second))
-            and any(has_room(dump[-1]) for dump in both)
-        )
 
     def read(self, *dumps: "Iterator[Window]") -> None:
         """Reads these dumps in turn. Their windows come in the order in which they were filled: the kernel fills the
@@ -143,7 +154,7 @@ class _Merge:
             if window is not None:
                 running.insert(0 if ahead else len(running), (dump, window, self._add(window, last is None)))
                 ahead = False
-            elif connected and (last is None or has_room(last)) and not self._is_vague(last):
+            elif connected and (last is None or self._is_end(last)):
                 self.complete = True
 
     def _add(self, window: Window, is_first: bool) -> bool:
@@ -158,20 +169,16 @@ class _Merge:
             self._connected.update(dict.fromkeys(identities))
         return connected
 
-    def _is_vague(self, window: "Window | None") -> bool:
-        """Too short to tell the order of."""
-        return self._resizes and window is not None and len(window.entries) < NEAR
+    def _is_end(self, window: Window) -> bool:
+        """Whether the list ended here for sure; and if it may have been resized, the window is long enough to tell."""
+        long_enough = not self._resizes or len(window.entries) >= NEAR
+        return window.had_room() and not window.is_doubtful() and long_enough
 
     def connected(self) -> "list[Any]":
         return [self._newest[identity] for identity in self._connected]
 
     def all(self) -> "list[Any]":
         return list(self._newest.values())
-
-
-def has_room(window: Window) -> bool:
-    """Whether the kernel ended this window because the list ended, and not because the datagram was full."""
-    return not any(least <= window.size <= most for least, most in FULL)
 
 
 def _ends(dump: "Iterable[Window]") -> "Iterator[int]":

@@ -221,6 +221,7 @@ class ScriptedKernel:
     """
 
     port = PORT
+    room = 32000
 
     def __init__(self, answer: Callable[[Request], Iterable[Reply]]) -> None:
         self.answer = answer
@@ -233,6 +234,11 @@ class ScriptedKernel:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self.requests.append(parse_request(request))
         self.queue.extend(self.answer(self.requests[-1]))
+
+    def recv_into(self, buffer: bytearray) -> int:
+        datagram = self.recv()
+        buffer[: len(datagram)] = datagram
+        return len(datagram)
 
     def recv(self) -> bytes:
         if not self.queue:
@@ -328,6 +334,7 @@ class FakeSocket:
 
     def __init__(self, kernel: ScriptedKernel) -> None:
         self.kernel = kernel
+        self.file = open(os.devnull, "rb")  # noqa: SIM115  # what is no socket does not tell its namespace
 
     def setsockopt(self, *args: object) -> None: ...
 
@@ -354,9 +361,10 @@ class FakeSocket:
         return len(datagram)
 
     def fileno(self) -> int:
-        return self.kernel.fileno()
+        return -1 if self.file.closed else self.file.fileno()
 
     def close(self) -> None:
+        self.file.close()
         self.kernel.close()
 
 

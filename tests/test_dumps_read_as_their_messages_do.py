@@ -1,7 +1,7 @@
 """A dump reads as its messages do, one by one: however many of them are alike, and whatever stands among them.
 
 A client may read messages that are alike in a faster way than single ones. Nothing of that may show. The oracle is the
-single message: genl.messages(), and ipvs.decode_service() or ipvs.decode_destination().
+single message: genl.messages(), and rows.decode_service() or rows.decode_destination().
 """
 
 import random
@@ -12,7 +12,7 @@ import pytest
 from conftest import KERNELS, capture
 from test_old_and_strange_kernels import CHANGES, DESTINATION, SERVICE, without
 
-from ipvsnl import Client, Destination, IPVSError, Service, genl, ipvs
+from ipvsnl import Client, DecodeError, Destination, IPVSError, Service, ServiceFlags, Stats, genl, lists, rows
 
 Read = Union[list[Any], type[IPVSError]]
 
@@ -40,7 +40,7 @@ DESTINATIONS = [
     without(DESTINATION, netlink.DEST["TUN_TYPE"], netlink.DEST["TUN_PORT"], netlink.DEST["TUN_FLAGS"]),
     *(change(DESTINATION) for change in CHANGES.values()),
 ]
-ASKER = Service("inet", None, None, None, 1, "rr", ipvs.ServiceFlags(0), 0, 32, None, ipvs.Stats(*netlink.NO_STATS))
+ASKER = Service("inet", None, None, None, 1, "rr", ServiceFlags(0), 0, 32, None, Stats(*netlink.NO_STATS))
 
 
 def one_by_one(datagram: bytes, reply: int) -> Read:
@@ -56,11 +56,11 @@ def one_by_one(datagram: bytes, reply: int) -> Read:
                     raise genl.netlink_error(number, "dumping", words)
                 break
             if message.type != netlink.IPVS or message.command() != reply:
-                raise ipvs.DecodeError("no reply")
+                raise DecodeError("no reply")
             if reply == netlink.NEW_SERVICE:
-                found.append(ipvs.decode_service(message.attributes()))
+                found.append(rows.decode_service(message.attributes()))
             else:
-                found.append(ipvs.decode_destination(message.attributes(), "inet"))
+                found.append(rows.decode_destination(message.attributes(), "inet"))
     except IPVSError as error:
         return type(error)
     return found
@@ -133,9 +133,9 @@ def test_one_real_message_is_read_with_care_and_all_like_it_at_once(
         netlink.replies_to(capture(kernel), command=command)[0], seq=1, port=netlink.PORT, family=netlink.IPVS
     )
     first = real[: int.from_bytes(real[:4], netlink.BYTE_ORDER)]
-    name = "decode_service" if reply == netlink.NEW_SERVICE else "decode_destination"
-    careful, calls = getattr(ipvs, name), []
-    monkeypatch.setattr(ipvs, name, lambda *arguments: calls.append(arguments) or careful(*arguments))
+    kind = lists.SERVICES if reply == netlink.NEW_SERVICE else lists.DESTINATIONS
+    careful, calls = kind.row, []
+    monkeypatch.setattr(kind, "row", lambda *arguments: calls.append(arguments) or careful(*arguments))
     dumper = Dumper(reply)
     assert [len(dumper.read(first * count)) for count in (50, 50, 7)] == [50, 50, 7]  # type: ignore[arg-type]
     assert len(calls) == 1

@@ -136,5 +136,31 @@ def test_the_kernel_has_answered_when_send_returns() -> None:
     for _ in range(2):  # the families, and the end
         readable, _, _ = select.select([transport.fileno()], [], [], 0)
         assert readable
-        transport.recv()
+        transport.recv_into(bytearray(65536))
+    transport.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="generic netlink is a part of Linux")
+def test_a_dump_from_asyncio_is_what_a_dump_is_and_lets_others_run_meanwhile() -> None:
+    """With the list of families, which every kernel has; tests/kernel/test_asyncio_example.py has the services."""
+    example = runpy.run_path(str(EXAMPLES / "asyncio_services.py"))
+    transport = NetlinkSocket()
+    connection = genl.Connection(transport)
+    turns = 0
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def names() -> list[str]:
+        ticking = asyncio.create_task(tick())
+        found = [message async for message in example["dump"](connection, genl.GENL_ID_CTRL, genl.CTRL_CMD_GETFAMILY)]
+        ticking.cancel()
+        return [genl.CTRL_ATTRS.decode(message.attributes())["FAMILY_NAME"] for message in found]
+
+    expected = [family.name for family in connection.families()]
+    assert asyncio.run(names()) == expected
+    assert turns > 1
     transport.close()

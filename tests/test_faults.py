@@ -147,6 +147,61 @@ def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on()
     transport.close()
 
 
+def test_a_client_whose_transport_says_no_more_does_not_wait_for_the_rest_of_a_dump() -> None:
+    class Ending(netlink.IPVSKernel):
+        """As a Replay whose capture ends."""
+
+        def recv_into(self, buffer: bytearray) -> int:
+            if not self.queue:
+                raise DecodeError("nothing more")
+            return super().recv_into(buffer)
+
+    broken = [netlink.message(netlink.IPVS, netlink.pack(SERVICE), command=99, seq=2)]
+    faults = [broken]
+    special = lambda request: faults.pop() if faults and request.type == netlink.IPVS else None  # noqa: E731
+    client = Client(transport=Ending([(SERVICE, POOL)], special=special))
+    with pytest.raises(DecodeError):
+        client.services()
+    assert len(client.services()) == 1
+
+
+class Sockets(netlink.IPVSKernel):
+    """A kernel of which there are no more sockets, for the reason `failure`."""
+
+    failure = OSError(errno.EMFILE, "too many")
+
+    def another(self, offer: int) -> None:
+        raise self.failure
+
+
+def test_without_a_second_socket_real_servers_are_read_over_the_first() -> None:
+    client = Client(transport=Sockets([(SERVICE, POOL)]))
+    assert [len(pool) for _, pool in client.dump()] == [1]
+
+
+def test_a_long_list_that_cannot_be_made_sure_for_want_of_a_socket_is_a_netlink_error() -> None:
+    pages = [(netlink.service(PORT=netlink.be16(port)), []) for port in range(1, 101)]
+    with pytest.raises(NetlinkError, match="one more socket") as caught:
+        Client(transport=Sockets(pages)).services()
+    assert caught.value.errno == errno.EMFILE
+
+
+def test_a_forked_child_takes_nothing_of_what_its_parent_waits_for() -> None:
+    transport = NetlinkSocket()
+    connection = Connection(transport)
+    next(connection.dump(0x10, 3, b"", reply=1, doing="listing"))  # given up: the end is still to come
+    child = os.fork()
+    if not child:
+        try:
+            connection.families()
+        except NetlinkError as error:
+            os._exit(0 if error.errno == errno.EBADF else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert connection.families()
+    transport.close()
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
 def test_neither_descriptors_nor_memory_are_lost_by_many_dumps_and_faults() -> None:
     """tests/soak.py does the same a hundred thousand times."""

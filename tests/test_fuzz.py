@@ -18,7 +18,7 @@ import netlink  # noqa: E402
 import pytest  # noqa: E402
 from conftest import KERNELS, capture  # noqa: E402
 
-from ipvsnl import Client, IPVSError, genl, ipvs  # noqa: E402
+from ipvsnl import Client, IPVSError, genl, ipvs, rows  # noqa: E402
 from ipvsnl.capture import Replay  # noqa: E402
 
 LENGTHS = [0, 1, 3, 4, 5, 15, 16, 17, 0x7FFF, 0xFFFF]
@@ -74,11 +74,11 @@ def read_capture(data: bytes) -> None:
 
 
 def read_attributes(data: bytes) -> None:
-    for decode in (ipvs.decode_service, ipvs.decode_info, ipvs.decode_timeouts, ipvs.decode_daemon, ipvs.service_key):
+    for decode in (rows.decode_service, rows.decode_info, rows.decode_timeouts, rows.decode_daemon, ipvs.service_key):
         with contextlib.suppress(IPVSError):
             decode(data)
     with contextlib.suppress(IPVSError):
-        ipvs.decode_destination(data, "inet")
+        rows.decode_destination(data, "inet")
     with contextlib.suppress(IPVSError):
         for message in genl.messages(data):
             genl.result(message)

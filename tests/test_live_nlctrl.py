@@ -79,7 +79,7 @@ def test_a_closed_socket_is_a_netlink_error() -> None:
 def test_a_kernel_that_says_nothing_ends_in_a_timeout() -> None:
     transport = NetlinkSocket(timeout=0.05)
     with pytest.raises(TimeoutError):
-        transport.recv()
+        transport.recv_into(bytearray(65536))
     transport.close()
 
 
@@ -87,7 +87,9 @@ def as_nobody(code: str) -> str:
     """What this code prints as a user without any privilege."""
     drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ""
     # Imported before the drop: the files need not be readable to others.
-    return run_python(f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ipvsnl.cli, ipvsnl.genl\n{drop}{code}")
+    return run_python(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import socket, ipvsnl.cli, ipvsnl.genl\n{drop}{code}"
+    )
 
 
 def test_families_are_listed_without_any_privilege() -> None:

@@ -61,7 +61,8 @@ class Kernel:
                 bucket.insert(0, entry)
 
     def dump(self, *sizes: int) -> Iterator[Window]:
-        """The first windows have these sizes, all others 32 KiB. Each is filled when that before it is received."""
+        """The first windows have room for so many bytes, all others for 32 KiB. Each is filled when that before it is
+        received."""
         self.dumps += 1
         left = list(sizes)
 
@@ -69,7 +70,7 @@ class Kernel:
             size = left.pop(0) if left else 32448
             self.change()
             entries = self.entries()[start : start + size // ENTRY]
-            return Window(entries, len(entries) * ENTRY)
+            return Window(entries, len(entries) * ENTRY, {32448: 32000, 3776: 3328}.get(size, size))
 
         first = fill(0)
 
@@ -82,13 +83,25 @@ class Kernel:
         return read(first, 0)
 
     def elsewhere(self) -> Optional[Iterator[Window]]:
-        return self.dump(3776, 12288)
+        return self.dump(3776, 20000)
+
+    def read_old(self) -> list[int]:
+        """As before Linux 4.9, where no datagram has more than 16 KiB, which the reader does not know."""
+
+        def dump(*sizes: int) -> Iterator[Window]:
+            windows = self.dump(*sizes, *[16384 - 320] * 100)
+            return (Window(each.entries, each.size, 32000 if each.size > 3776 else 3328) for each in windows)
+
+        first = list(dump())
+        if not first or is_whole(first):
+            return first[0].entries if first else []
+        return settle(first, dump, lambda: dump(3776, 8192), same, resizes=False)
 
     def read(self, resizes: bool = False) -> list[int]:
         first = list(self.dump())
-        if is_whole(first):
+        if not first or is_whole(first):
             return first[0].entries if first else []
-        return settle(first, self.dump, self.elsewhere, lambda entry: entry, resizes=resizes)
+        return settle(first, self.dump, self.elsewhere, same, resizes=resizes)
 
 
 def check(kernel: Kernel, calls: int, resizes: bool = False) -> int:
@@ -125,23 +138,59 @@ def test_what_stays_is_found_once_although_the_table_is_resized(seed: int) -> No
     assert check(Kernel(seed, 600, 200, 512, 1, resize=0.01), 25, resizes=True) <= 2
 
 
+@pytest.mark.parametrize("length", [0, 1, 44, 45, 46, 47, 90, 100, 500])
+def test_a_list_of_an_old_kernel_that_has_smaller_datagrams_is_read_whole(length: int) -> None:
+    kernel = Kernel(1, length, 0, 16, 0)
+    assert kernel.read_old() == kernel.entries()
+
+
 @pytest.mark.parametrize("length", [0, 1, 86, 87, 88, 92, 93, 100, 184, 185, 276, 600, 5000])
 def test_a_list_that_does_not_change_takes_one_more_dump_if_it_did_not_fit_one_datagram(length: int) -> None:
     kernel = Kernel(1, length, 0, 16, 0)
     assert kernel.read() == kernel.entries()
-    assert kernel.dumps == (1 if length <= 87 else 2)
+    assert kernel.dumps == (1 if length <= 89 else 2)
 
 
-def test_values_are_the_newest() -> None:
-    dumps = iter([[Window([("a", 2), ("b", 2)], 3776), Window([("c", 2)], 352)]])
-    first = [Window([("a", 1)], 3776), Window([("b", 1), ("c", 1)], 704)]
-    found = settle(first, never, lambda: iter(next(dumps)), lambda entry: entry[0], resizes=False)
-    assert found == [("a", 2), ("b", 2), ("c", 2)]
+@pytest.mark.parametrize("sizes", [(), (7872, 7872)], ids=["a socket in use", "one that began with small datagrams"])
+def test_a_list_of_any_length_that_does_not_change_takes_one_more_dump_at_most(sizes: tuple[int, ...]) -> None:
+    for length in range(1200):
+        kernel = Kernel(length, length, 0, 16, 0)
+        dump = list(kernel.dump(*sizes))
+        whole = not dump or is_whole(dump)
+        if not whole:
+            assert settle(dump, kernel.dump, kernel.elsewhere, same, resizes=True) == kernel.entries()
+        assert kernel.dumps == 2 - whole, length
+
+
+def same(entry: Any) -> Any:
+    return entry
+
+
+def first_of(entry: tuple[str, int]) -> str:
+    return entry[0]
+
+
+ROOM = 32000
+
+
+def test_of_a_list_that_did_not_change_the_first_values_count() -> None:
+    first = [Window([("a", 1)], 31900, ROOM), Window([("b", 1), ("c", 1)], 704, ROOM)]
+    second = [Window([("a", 2), ("b", 2)], 3776, 3328), Window([("c", 2)], 352, ROOM)]
+    assert settle(first, never, lambda: iter(second), first_of, resizes=False) == [("a", 1), ("b", 1), ("c", 1)]
+
+
+def test_of_one_that_changed_the_newest_values_count() -> None:
+    first = [Window([("a", 1)], 31900, ROOM), Window([("b", 1), ("c", 1)], 704, ROOM)]
+    second = [Window([("new", 2), ("a", 2)], 3776, 3328), Window([("b", 2), ("c", 2)], 704, ROOM)]
+    third = [Window([("new", 3), ("a", 3), ("b", 3), ("c", 3)], 1408, ROOM)]
+    dumps = iter([second, third])
+    found = settle(first, lambda: iter(third), lambda: iter(next(dumps)), first_of, resizes=False)
+    assert sorted(found) == [("a", 3), ("b", 3), ("c", 3), ("new", 3)]
 
 
 def test_where_nothing_can_be_asked_again_the_first_dump_is_all_there_is() -> None:
-    first = [Window([("a", 1), ("b", 1)], 32000), Window([("b", 2), ("c", 1)], 704)]
-    found = settle(first, never, lambda: None, lambda entry: entry[0], resizes=False)
+    first = [Window([("a", 1), ("b", 1)], 31900, ROOM), Window([("b", 2), ("c", 1)], 704, ROOM)]
+    found = settle(first, never, lambda: None, first_of, resizes=False)
     assert found == [("a", 1), ("b", 2), ("c", 1)]
 
 
@@ -149,10 +198,10 @@ def test_a_list_that_never_stands_still_is_an_error_with_all_that_was_read() -> 
     numbers = iter(range(1_000_000))
 
     def dump() -> Iterator[Window]:
-        return iter([Window([next(numbers) for _ in range(90)], 32000) for _ in range(2)])
+        return iter([Window([next(numbers) for _ in range(90)], 31900, ROOM) for _ in range(2)])
 
     with pytest.raises(DumpInterruptedError, match="ask again") as caught:
-        settle(list(dump()), dump, dump, lambda entry: entry, resizes=False)
+        settle(list(dump()), dump, dump, same, resizes=False)
     assert caught.value.entries == list(range(next(numbers)))
 
 

@@ -87,9 +87,9 @@ class Counting(NetlinkSocket):
 
     datagrams = 0
 
-    def recv(self) -> bytes:
+    def recv_into(self, buffer: bytearray) -> int:
         self.datagrams += 1
-        return super().recv()
+        return super().recv_into(buffer)
 
 
 def test_a_short_list_is_whole_while_others_come_and_go() -> None:

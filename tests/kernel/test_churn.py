@@ -17,9 +17,8 @@ from typing import Any, ClassVar
 import netlink
 import pytest
 
-from ipvsnl import Client, DumpInterruptedError
+from ipvsnl import Client, Destination, DumpInterruptedError, Service
 from ipvsnl.genl import Connection
-from ipvsnl.ipvs import destination_identity, service_identity
 from ipvsnl.transport import NetlinkSocket
 
 CALLS = int(os.environ.get("IPVSNL_CHURN_CALLS", "20"))
@@ -37,15 +36,23 @@ class CountingSocket(NetlinkSocket):
         self.count["dumps"] += 1
         super().send(request)
 
-    def recv(self) -> bytes:
+    def recv_into(self, buffer: bytearray) -> int:
         self.count["datagrams"] += 1
-        return super().recv()
+        return super().recv_into(buffer)
 
 
 @pytest.fixture(autouse=True)
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ipvsnl.transport.NetlinkSocket", CountingSocket)
     monkeypatch.setattr("ipvsnl.client.NetlinkSocket", CountingSocket)
+
+
+def service_identity(service: Service) -> tuple[object, ...]:
+    return service.fwmark, service.address_family, service.protocol, service.address, service.port
+
+
+def destination_identity(destination: Destination) -> tuple[object, ...]:
+    return destination.address, destination.port
 
 
 def service(number: int) -> netlink.Tree:
@@ -159,6 +166,7 @@ def test_a_list_in_one_datagram_takes_one_dump_under_churn() -> None:
             adding, deleting = changes(NEW_DEST, DEL_DEST, one_service_and)(range(80))
             for message in adding:
                 kernel.send(message)
+            assert len(client.dests(web)) == 80  # from then on it offers room for as many
             child = os.fork()
             if not child:
                 while True:

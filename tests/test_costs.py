@@ -1,0 +1,157 @@
+"""What a dump costs, counted instead of timed, so that it is the same everywhere: requests, datagrams, live objects."""
+
+import gc
+from collections.abc import Iterator
+
+import netlink
+import pytest
+
+from ipvsnl import Client, Destination, genl, lists
+from ipvsnl.formats import line_protocol
+from ipvsnl.layout import Layout, Table
+
+SERVICES, DESTS = 30, 20
+ENTRIES = [
+    (
+        netlink.service(PORT=netlink.be16(service)),
+        [netlink.destination(PORT=netlink.be16(dest)) for dest in range(1, DESTS + 1)],
+    )
+    for service in range(1, SERVICES + 1)
+]
+
+
+class Counting(netlink.IPVSKernel):
+    """A kernel that counts the datagrams and bytes that are received, and has as many sockets as one likes."""
+
+    def __init__(self) -> None:
+        super().__init__(ENTRIES)
+        self.datagrams = 0
+        self.sockets: list[Counting] = []
+
+    def recv_into(self, buffer: bytearray) -> int:
+        self.datagrams += 1
+        return super().recv_into(buffer)
+
+    def another(self, offer: int) -> "Counting":
+        self.sockets.append(Counting())
+        return self.sockets[-1]
+
+
+def test_n_services_take_n_and_one_dumps_each_received_in_two_datagrams() -> None:
+    kernel = Counting()
+    with Client(transport=kernel) as client:
+        begun, received = len(kernel.requests), kernel.datagrams  # the families, to find IPVS
+        assert len(list(client.dump())) == SERVICES
+    (pools,) = kernel.sockets
+    assert kernel.asked()[begun:] == [(netlink.IPVS, netlink.GET_SERVICE, True)]
+    assert kernel.datagrams - received == 2
+    # One short answer first, from which the kernel learns what this socket offers.
+    assert pools.asked() == [
+        (netlink.IPVS, netlink.GET_INFO, False),
+        *[(netlink.IPVS, netlink.GET_DEST, True)] * SERVICES,
+    ]
+    assert pools.datagrams == 1 + 2 * SERVICES
+
+
+def test_the_services_alone_take_one_dump_and_one_socket() -> None:
+    kernel = Counting()
+    with Client(transport=kernel) as client:
+        begun = len(kernel.requests)
+        client.services()
+        assert kernel.asked()[begun:] == [(netlink.IPVS, netlink.GET_SERVICE, True)]
+    assert kernel.sockets == []
+
+
+def live_destinations() -> int:
+    return sum(type(each) is Destination for each in gc.get_objects())
+
+
+def test_a_dump_asks_for_the_real_servers_of_a_service_when_its_turn_comes() -> None:
+    kernel = Counting()
+    with Client(transport=kernel) as client:
+        entries = client.dump()
+        for turn in range(1, 4):
+            next(entries)
+            assert len(kernel.sockets[0].requests) == 1 + turn
+
+
+@pytest.mark.parametrize("format", ["objects", "lines"])
+def test_while_streaming_no_more_than_two_pools_of_real_servers_are_alive(format: str) -> None:
+    with Client(transport=Counting()) as client:
+        pieces: Iterator[object] = client.dump()
+        if format == "lines":
+            pieces = line_protocol.render(client.dump(), 0)
+        most = max(live_destinations() for _ in pieces)
+    assert 0 < most <= 2 * DESTS
+
+
+MIXED = [
+    netlink.service(PORT=netlink.be16(port), SCHED_NAME=netlink.text(("rr", "wlc", "lblcr", "sh")[port % 4]))
+    for port in range(1, 81)
+]
+
+
+def test_a_list_of_services_that_are_not_alike_makes_no_more_work_than_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With three lengths of names, of which two give messages of one size, no two neighbours are of one layout."""
+    looks, tables = 0, 0
+    unpack, init = Layout.run, Table.__init__
+
+    def run(self: Layout, buffer: memoryview, offset: int, most: int, seq: int, port: int) -> int:
+        nonlocal looks
+        found = unpack(self, buffer, offset, most, seq, port)
+        looks += found + 1
+        return found
+
+    def made(self: Table, *arguments: object) -> None:
+        nonlocal tables
+        tables += 1
+        init(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Layout, "run", run)
+    monkeypatch.setattr(Table, "__init__", made)
+    with Client(transport=netlink.IPVSKernel([(tree, []) for tree in MIXED])) as client:
+        for _ in range(3):
+            assert len(client.services()) == len(MIXED)
+    assert looks <= 3 * 4 * len(MIXED)
+    assert tables <= 4
+
+
+def test_the_fast_path_is_on_again_however_often_the_module_was_loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = netlink.IPVS
+    careful, calls = lists.SERVICES.row, 0
+
+    def row(attributes: bytes) -> "tuple[object, ...]":
+        nonlocal calls
+        calls += 1
+        return careful(attributes)
+
+    monkeypatch.setattr(lists.SERVICES, "row", row)
+    kernel = netlink.IPVSKernel(ENTRIES)
+    usual = kernel.answer
+
+    def answer(request: netlink.Request) -> "list[netlink.Reply]":
+        if request.type not in (netlink.NLCTRL, family):
+            return [netlink.refusal(2, request=request.raw, seq=request.seq, port=request.port)]
+        if request.type == netlink.NLCTRL:
+            known = netlink.message(
+                netlink.NLCTRL, netlink.family(family, "IPVS"), command=netlink.NEWFAMILY,
+                seq=request.seq, port=request.port,
+            )  # fmt: skip
+            return [known, netlink.done(seq=request.seq, port=request.port)]
+        replies = usual(request._replace(type=netlink.IPVS))
+        return [netlink.readdress(each, family=family) for each in replies]  # type: ignore[arg-type]
+
+    kernel.answer = answer
+    with Client(transport=kernel) as client:
+        for reload in range(8):
+            family = 0x30 + reload
+            assert len(client.services()) == SERVICES
+            assert calls == reload + 1
+
+
+def test_the_families_are_looked_through_for_a_name_before_any_is_read() -> None:
+    connection = genl.Connection(netlink.IPVSKernel())
+    assert [family.name for family in connection.families("IPVS")] == ["IPVS"]
+    assert connection.families("IPV") == []
