@@ -1,6 +1,6 @@
 """The virtual services from asyncio, without a thread: the loop waits on fileno() for each datagram.
 
-    sudo python3 asyncio_services.py
+    sudo python3 asyncio_services.py    where ipvsnl is installed; in a clone put PYTHONPATH=. before python3
 
 This is one layer below ipvsnl.Client: genl.Connection sends and reads, and leaves it to others to wait. One dump is
 what is read here; a list of more than some ninety services that changes meanwhile takes the client (ipvsnl/windows.py).

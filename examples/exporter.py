@@ -1,6 +1,6 @@
 """An exporter for Prometheus with asyncio: http://127.0.0.1:9112/metrics is IPVS at the moment of the scrape.
 
-    sudo python3 exporter.py [PORT]
+    sudo python3 exporter.py [PORT]    where ipvsnl is installed; in a clone put PYTHONPATH=. before python3
 
 The kernel answers a question before send() returns, so there is never anything to wait for on client.fileno(): what a
 dump takes is the processor, and now and then a lock in the kernel. So it is done in a thread, in which the client is

@@ -8,7 +8,9 @@
 
 All that most callers need is named in this file; besides it there are the modules `capture` (Replay and Recorder, a
 file in the kernel's place), `testing` (a made-up kernel) and `cli` (main). Reading needs CAP_NET_ADMIN; by default
-nothing here makes the kernel load a module. Every failure is an IPVSError.
+nothing here makes the kernel load a module. Every failure is an IPVSError, but for arguments that make no sense, a
+ValueError. Names in capitals, such as IPVS_SVC_ATTR_* and those in brackets after a field, are those of the kernel's
+include/uapi/linux/ip_vs.h; what each question may raise is said at Client.
 
 The rooms of this package, each standing on those after it: cli (the command line), formats (text), client (questions
 and answers), capture, pcap and testing (other things in the kernel's place), lists (whole lists), windows (lists that

@@ -55,14 +55,15 @@ class Client:
             for service, destinations in client.dump():
                 ...
 
-    Making it opens a socket and looks up the family: NotAvailableError where the kernel has no IPVS now. Everything
-    else raises PermissionDeniedError without CAP_NET_ADMIN, NetlinkError for whatever else the kernel or the socket
-    refuses, and DecodeError for an answer that can't be read.
+    Making it opens a socket and looks up the family: NotAvailableError where the kernel has no IPVS now, NetlinkError
+    or PermissionDeniedError where the socket or the namespace is refused. Each question raises PermissionDeniedError
+    without CAP_NET_ADMIN, NetlinkError for whatever else the kernel or the socket refuses, and DecodeError for an
+    answer that can't be read.
 
     netns        the network namespace to read: a name of ip netns, or a path such as /proc/PID/ns/net; by default that
                  of the calling thread, which stays there in any case. Another one needs CAP_SYS_ADMIN, too
     load_module  let the kernel load the module ip_vs if it is not there; by default nothing is loaded
-    timeout      how long to wait for each datagram, seconds; None is for ever
+    timeout      how long to wait for each datagram, seconds, more than 0 (else ValueError); None is for ever
     transport    what answers instead of a socket to the kernel, such as capture.Replay; it is closed with the client,
                  and netns and timeout, which are the socket's, do not matter to it
 
@@ -73,7 +74,7 @@ class Client:
 
     A list that does not fit one datagram (about 90 entries) is read twice, and more often while it changes, until it is
     certain that nothing was left out (windows.py); DumpInterruptedError if that does not come to an end. For real
-    servers datagrams are small at first, and of that size once a list did not fit (transport.py).
+    servers datagrams are small at first (about 20 entries), and of that size once a list did not fit (transport.py).
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Client:
         todo = (
             "it has no module ip_vs, or cannot load it by itself, as Linux 5.10 cannot: run modprobe ip_vs"
             if load_module
-            else "run modprobe ip_vs, or use --load-module"
+            else "run modprobe ip_vs, or use --load-module, in Python Client(load_module=True)"
         )
         raise NotAvailableError(f"this kernel has no IPVS now: {todo}")
 
@@ -126,7 +127,9 @@ class Client:
             self._other.close()
 
     def fileno(self) -> int:
-        """The file descriptor of the first socket, which reads everything but real servers."""
+        """The file descriptor of the socket that the client was made with, -1 once it is closed; OSError (EBADF) from
+        a transport that has none, such as Replay. Real servers, and second readings of long lists, come over other
+        sockets: to wait on descriptors, examples/asyncio_services.py goes one layer below."""
         return self._transport.fileno()
 
     def __enter__(self) -> "Client":
@@ -170,8 +173,9 @@ class Client:
         return self._destinations
 
     def dump(self) -> "Iterator[tuple[Service, list[Destination]]]":
-        """Each virtual service with its real servers. The services are read first, all of them; the real servers of
-        each when its turn comes."""
+        """Each virtual service with its real servers (IPVS_CMD_GET_SERVICE, then IPVS_CMD_GET_DEST for each). The
+        services are read first, all of them; the real servers of each when its turn comes: none, if it was deleted
+        meanwhile. Errors come while it is iterated."""
         for service in self.services():
             yield service, self.dests(service)
 
@@ -185,10 +189,10 @@ class Client:
         fwmark: "int | None" = None,
         address_family: "str | None" = None,
     ) -> "Service":
-        """One virtual service, by `protocol`, `address` and `port`, or by `fwmark`: as the fields of Service, and as
-        exactly (port 0 is the service for all ports). `address_family` matters for a fwmark, where "inet" is meant
-        if nothing is said; else the address tells. NotFoundError if there is none, ValueError if the arguments
-        cannot name one."""
+        """One virtual service (IPVS_CMD_GET_SERVICE), by `protocol`, `address` and `port`, or by `fwmark`: as the
+        fields of Service, and as exactly (port 0 is the service for all ports). `address_family` matters for a
+        fwmark, where "inet" is meant if nothing is said; else the address tells. NotFoundError if there is none,
+        ValueError if the arguments cannot name one."""
         family = address_family or ("inet6" if address and ":" in address else "inet")
         try:
             attributes = self._connection.request(
@@ -233,6 +237,7 @@ class Client:
 
 
 def dump() -> "list[tuple[Service, list[Destination]]]":
-    """Everything at once: open a client, read all virtual services with their real servers, close it."""
+    """Everything at once: open a client, read all virtual services with their real servers, close it. Raises what
+    Client() and Client.dump() do."""
     with Client() as client:
         return list(client.dump())

@@ -56,7 +56,8 @@ class NetlinkError(IPVSError, OSError):
 
 
 class PermissionDeniedError(NetlinkError, PermissionError):
-    """The kernel wants CAP_NET_ADMIN in the initial user namespace; root of a user namespace is not enough.
+    """The kernel wants CAP_NET_ADMIN in the initial user namespace; root of a user namespace is not enough. To enter
+    another network namespace it wants CAP_SYS_ADMIN (setns(2)).
 
     IPVS marks every command GENL_ADMIN_PERM (net/netfilter/ipvs/ip_vs_ctl.c), and genl_rcv_msg() answers EPERM.
     """

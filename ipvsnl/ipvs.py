@@ -195,6 +195,8 @@ def encode_service_key(
             return BY_FWMARK.pack(20, 1, 6, 1, family, 8, 5, fwmark)
         if protocol is None or address is None or port is None:
             raise ValueError("a service is known by protocol, address and port, or by fwmark")
+        if protocol not in PROTOCOL_NUMBERS and not protocol.isdecimal():
+            raise ValueError(f"{protocol!r} is no protocol: {', '.join(PROTOCOL_NUMBERS)} or a number")
         number = PROTOCOL_NUMBERS[protocol] if protocol in PROTOCOL_NUMBERS else int(protocol)
         packed = inet_pton(HOST_AF_INET if family == AF_INET else HOST_AF_INET6, address)
         return BY_ADDRESS.pack(48, 1, 6, 1, family, 6, 2, number, 20, 3, packed, 6, 4, port >> 8, port & 0xFF)

@@ -1,7 +1,7 @@
 """What a caller receives: IPVS as plain values, in the words of ipvsadm(8) and of the kernel.
 
 All classes are dataclasses with slots and equality by value. Fields are named once, here; the line protocol, the JSON
-document and the documentation use the same names. "Kernel source" below means include/uapi/linux/ip_vs.h.
+document and the documentation use the same names. Names in capitals are those of include/uapi/linux/ip_vs.h.
 """
 
 from enum import IntFlag

@@ -30,9 +30,9 @@ HINTS = {
 }
 
 
-def call_inside(netns: str, action: "Callable[[], T]") -> "T":
-    """What `action` returns or raises, called in another network namespace: a name of ip netns, or any path. What keeps
-    it from going there is a NetlinkError."""
+def call_inside(netns: "str | int", action: "Callable[[], T]") -> "T":
+    """What `action` returns or raises, called in another network namespace: a name of ip netns, any path, or the
+    descriptor of one. What keeps it from going there is a NetlinkError."""
     returned: list[T] = []
     raised: list[BaseException] = []
 
@@ -51,10 +51,13 @@ def call_inside(netns: str, action: "Callable[[], T]") -> "T":
     return returned[0]
 
 
-def _enter(netns: str) -> None:
+def _enter(netns: "str | int") -> None:
     """Moves this thread, for good."""
-    path = netns if "/" in netns else f"{NAMES}/{netns}"
+    path = netns if isinstance(netns, int) or "/" in netns else f"{NAMES}/{netns}"
     try:
+        if isinstance(path, int):
+            _setns(path)
+            return
         namespace = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # whatever it is, opening it does not wait
         try:
             _setns(namespace)

@@ -75,14 +75,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class NetlinkSocket:
-    """A socket to the generic netlink of one network namespace: of `netns`, a name of ip netns or a path, or of that in
-    which it is opened.
+    """A socket to the generic netlink of one network namespace: of `netns`, a name of ip netns, a path or a descriptor,
+    or of that in which it is opened.
 
     `timeout` is how long to wait for a datagram, seconds; None is for ever. `offer` is how large a buffer to offer,
     until a datagram has shown that there is more to say than fits.
     """
 
-    def __init__(self, timeout: "float | None" = TIMEOUT, netns: "str | None" = None, offer: int = BUFFER_SIZE) -> None:
+    def __init__(
+        self, timeout: "float | None" = TIMEOUT, netns: "str | int | None" = None, offer: int = BUFFER_SIZE
+    ) -> None:
         import socket  # not at the top: a replay needs none of it, and importing it is a tenth of a replay's time
 
         if not hasattr(socket, "AF_NETLINK"):
@@ -157,7 +159,7 @@ class NetlinkSocket:
             if _is_in(other, namespace):
                 return other
             other.close()
-            return NetlinkSocket(self._timeout, f"/proc/self/fd/{namespace}", offer)
+            return NetlinkSocket(self._timeout, namespace, offer)
         finally:
             os.close(namespace)
 
@@ -199,7 +201,7 @@ def _is_in(opened: NetlinkSocket, namespace: int) -> bool:
         os.close(own)
 
 
-def _open_inside(netns: str) -> "socket.socket":
+def _open_inside(netns: "str | int") -> "socket.socket":
     from .netns import call_inside  # seldom needed, and it needs threads
 
     return call_inside(netns, _open)
