@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import sysconfig
 from collections import Counter
 from pathlib import Path
 
@@ -15,22 +14,25 @@ from director import configure
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = 5
 
-# Everything is imported before, as far as it is imported at all; what is done lazily is part of the dump.
+# What a dump imports when it is first needed is imported before, so that just the dump is seen.
 SCRIPT = f"""
-import os, sys
+import fcntl, os, socket, sys
 sys.path.insert(0, {str(ROOT)!r})
 from ipvsnl import cli
+from ipvsnl.formats import line_protocol
 os.access("/the-dump-begins", 0)
 status = cli.main(sys.argv[1:])
 os.access("/the-dump-ends", 0)
 sys.exit(status)
 """
-NETLINK = {"socket", "setsockopt", "bind", "connect", "getsockname", "sendto", "recvfrom"}
-NAMESPACE = {"ioctl"}  # SIOCGSKNS: which network namespace the first socket is in, for the second
+NETLINK = {"socket", "setsockopt", "bind", "connect", "getsockname", "sendto", "recvfrom", "close"}
+NAMESPACE = {
+    "ioctl",
+    "newfstatat",
+    "fstat",
+}  # SIOCGSKNS: which network namespace the first socket is in, for the second
 OUTPUT = {"write"}
-FILES = {"openat", "read", "close", "lseek", "newfstatat", "fstat", "stat", "getdents64", "readlink", "pread64"}
-MEMORY = {"brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "futex"}
-STDLIB = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+MEMORY = {"brk", "mmap", "munmap", "mremap", "madvise"}
 
 
 def traced(tmp_path: Path, *arguments: str) -> list[tuple[str, str]]:
@@ -54,21 +56,16 @@ def services() -> None:
 
 
 def test_a_dump_makes_these_system_calls_and_no_others(tmp_path: Path) -> None:
-    """No program is executed, no thread or process made, no module loaded, and no socket opened but for netlink."""
+    """No file is opened, no program executed, no thread or process made, and no socket opened but for netlink."""
     calls = traced(tmp_path)
-    assert {name for name, _ in calls} - NETLINK - NAMESPACE - OUTPUT - FILES - MEMORY == set()
+    assert {name for name, _ in calls} - NETLINK - NAMESPACE - OUTPUT - MEMORY == set()
     assert {said.split(",")[0] for name, said in calls if name == "socket"} == {"AF_NETLINK"}
-    assert all("SIOCGSKNS" in said or "0x894c" in said.lower() for name, said in calls if name == "ioctl")
-
-
-def test_a_dump_opens_no_file_but_parts_of_python_and_of_itself(tmp_path: Path) -> None:
-    opened = [re.findall(r'"(.*?)"', said)[0] for name, said in traced(tmp_path) if name == "openat"]
-    assert [path for path in opened if not path.startswith((*STDLIB, str(ROOT / "ipvsnl")))] == []
+    assert [said for name, said in calls if name == "ioctl" and "SIOCGSKNS" not in said and "0x894c" not in said] == []
 
 
 def test_a_service_costs_one_send_and_two_receives(tmp_path: Path) -> None:
     count = Counter(name for name, _ in traced(tmp_path))
     # Besides: the list of families, the list of services, and one short answer for the second socket.
     assert count["sendto"] == SERVICES + 3
-    assert count["recvfrom"] <= 2 * SERVICES + 2 + 1 + 4  # the families take two to four datagrams
-    assert count["socket"] == 2 or count["socket"] == 3  # strace shows one that Python closed at once, too
+    assert 2 * SERVICES + 5 <= count["recvfrom"] <= 2 * SERVICES + 8  # the families take two or more datagrams
+    assert count["socket"] == 2
