@@ -132,9 +132,7 @@ def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
     assert len(client.services()) == 1
 
 
-def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on() -> None:
-    transport = NetlinkSocket()
-    connection = Connection(transport)
+def assert_refused_in_a_child(connection: Connection) -> None:
     child = os.fork()
     if not child:
         try:
@@ -143,6 +141,12 @@ def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on()
             os._exit(0 if error.errno == errno.EBADF else 1)
         os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on() -> None:
+    transport = NetlinkSocket()
+    connection = Connection(transport)
+    assert_refused_in_a_child(connection)
     assert connection.families()
     transport.close()
 
@@ -190,14 +194,7 @@ def test_a_forked_child_takes_nothing_of_what_its_parent_waits_for() -> None:
     transport = NetlinkSocket()
     connection = Connection(transport)
     next(connection.dump(0x10, 3, b"", reply=1, doing="listing"))  # given up: the end is still to come
-    child = os.fork()
-    if not child:
-        try:
-            connection.families()
-        except NetlinkError as error:
-            os._exit(0 if error.errno == errno.EBADF else 1)
-        os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
+    assert_refused_in_a_child(connection)
     assert connection.families()
     transport.close()
 
