@@ -1,9 +1,11 @@
 """What the world does to the command line: full disks, signals, strange files. One line, and the right status."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -105,11 +107,25 @@ def test_a_signal_ends_it_without_a_traceback(number: int, status: int, tmp_path
         command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
     )
     fifo = opened_for_writing(path)
+    os.write(fifo, CAPTURE.read_bytes()[:4])
+    wait_until_more_is_awaited(process.pid, fifo)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     os.close(fifo)
     assert process.returncode == status
     assert stderr in ("", "ipvsnl: interrupted\n")
+
+
+def wait_until_more_is_awaited(reader: int, pipe: int) -> None:
+    """Until the reader has taken all that is in the pipe, and sleeps. A signal before that may come where Python has
+    looked for signals and not yet begun to read: it is then not seen before the read ends."""
+    for _ in range(600):
+        left = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+        state = Path(f"/proc/{reader}/stat").read_text().rpartition(")")[2].split()[0]
+        if left == 0 and state == "S":
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{reader} does not wait for more")
 
 
 def opened_for_writing(fifo: Path) -> int:
