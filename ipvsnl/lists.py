@@ -13,7 +13,7 @@ from .errors import DumpInterruptedError, netlink_error
 from .genl import NLM_F_DUMP, Connection, expect
 from .layout import Layouts
 from .transport import MESSAGE
-from .windows import ELSEWHERE, Window, is_whole, settle
+from .windows import ELSEWHERE, Window, is_whole, once, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Kind:
     """What is to be known of a list: the command that asks for it and the one that answers, what to call that in an
     error; where the row of a message is, how to read it with care, and what in it tells entries apart; and how to make
-    the model of rows. `resizes`: the kernel may put all of it in another order."""
+    the model of rows. The kernel may put all of it in another order (`resizes`), or walk through the beginning of it
+    again in one datagram (`jumps`): windows.py."""
 
     command: int
     reply: int
@@ -37,15 +38,16 @@ class Kind:
     identity: "Callable[[Row], Row]"
     make: "Callable[..., list[Any]]"
     resizes: bool
+    jumps: bool
 
 
 SERVICES = Kind(
     ipvs.GET_SERVICE, ipvs.NEW_SERVICE, "dumping the services", rows.paths("SERVICE", rows.SERVICE_ROW),
-    rows.service_row, rows.service_identity, rows.services, resizes=True,
+    rows.service_row, rows.service_identity, rows.services, resizes=True, jumps=False,
 )  # fmt: skip
 DESTINATIONS = Kind(
     ipvs.GET_DEST, ipvs.NEW_DEST, "dumping real servers", rows.paths("DEST", rows.DEST_ROW),
-    rows.destination_row, rows.destination_identity, rows.destinations, resizes=False,
+    rows.destination_row, rows.destination_identity, rows.destinations, resizes=False, jumps=True,
 )  # fmt: skip
 
 
@@ -67,6 +69,8 @@ class ListReader:
             more = self._datagram(family)
             if more or size + MESSAGE > room:
                 found = self._settle(Window(found, size, room), more, family, attributes, context)
+            if self._kind.jumps and len({*map(rows.destination_host, found)}) < len(found):
+                found = once(found, self._kind.identity)
         return self._kind.make(found, *context)
 
     def _begin(self, family: int, attributes: bytes) -> None:

@@ -148,6 +148,7 @@ def _row(names: "list[str]", values: Values) -> "Row":
 # address family.
 service_identity = itemgetter(slice(5))
 destination_identity = itemgetter(0, 1, 2, 3, 14)
+destination_host = itemgetter(1)  # the last byte of an IPv4 address, which alone tells most of them apart
 
 
 def services(rows: "Iterable[Row]") -> "list[Service]":

@@ -14,12 +14,17 @@ head, with the same rank or a lower one. Ranks never grow.
 
 Hence the rule that all of this rests on. A window is connected
 
-    if it is the first of its dump, or if it shares an entry with a connected window that was filled before it.
+    if it is the first of its dump, or if its first entry is in a connected window that was filled before it.
 
 Then the staying entries in all connected windows are always the first so many of them, without a gap: a first window
-begins at the head; and where two windows share an entry, its rank in the older one is not beyond what is covered, its
-rank in the newer one is not larger, so the newer one begins within what is covered. Once a connected window reaches the
-end of the list nothing that stays is missing, whatever else was added and deleted meanwhile, and how often.
+begins at the head; and where a window begins with an entry of an older one, that entry's rank there is not beyond what
+is covered, its rank now is not larger, so the newer window begins within what is covered. Once a connected window
+reaches the end of the list nothing that stays is missing, whatever else was added and deleted meanwhile, and how often.
+
+(In Linux 7 the real servers are walked while others change them, and a deleted one that is added again is the same
+object (ip_vs_trash_get_dest()): a walk that just stands on it goes on from the head. Such a window is a part of the
+list, from its first entry on, and then the list's head once more; the rule holds for both. `once()` is for lists that
+are in one datagram.)
 
 `_Merge.read()` makes windows connect: it reads two dumps in turn, one half a datagram ahead of the other, so that where
 a window ends, the next to be filled has its middle.
@@ -27,14 +32,17 @@ a window ends, the next to be filled has its middle.
 While nothing changes a single second dump is enough, if its windows end elsewhere and it lists the same in the same
 order. Were an entry missing from both, then in two places of that one list; all that is listed between these places
 would have jumped over it from one dump to the next, and so all before them in the list or bucket were deleted and added
-again meanwhile, in just the reverse order.
+again meanwhile, such that all were in the same order again.
 
 In Linux 7 the table of services grows and shrinks (svc_resize_work_handler(), which waits while a datagram is filled),
-and all services come into a new, random order. That shows: of the neighbours in a window from after it hardly any were
-near each other before. Then all that was read is forgotten.
+and all services come into a new, random order; what was read before and after says nothing of each other. So services
+are merged only from windows that are in the order of an earlier dump: most of their entries follow each other there as
+they do here. In a new order hardly any do. A dump ends the list only if that is so of all its windows; where it is not,
+all before it is forgotten, and it is the earlier dump for those to come. Hence no resize came unnoticed between the
+merged windows; and if that earlier dump itself was in two orders, all of them are in the second.
 """
 
-from itertools import chain
+from itertools import chain, count
 
 from .dataclass import dataclass
 from .errors import DumpInterruptedError
@@ -45,19 +53,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Callable
 
-# How often two more dumps are tried. Each time at least one more window is connected, and mostly all of them are.
+# How often two more dumps are tried before the list is given up.
 ROUNDS = 40
 
 # What the other socket offers first, bytes: its windows then end far from where those of one that was in use before do,
-# and from those of one that began with SMALL_OFFER.
+# and from those of one that began with SMALL_OFFER. So one of two last windows is long enough to be judged.
 ELSEWHERE = 20000
 
 # Sizes of windows that may be full although there should have been room: where memory is short the kernel falls back to
 # a page, at most 8 KiB (netlink_dump()), and before Linux 4.9 no datagram had more than 16 KiB (netlink_recvmsg()).
-DOUBTFUL = (range(2048, 8193), range(16384 - 1536, 16385))
+PAGES = (range(4096 - 768 - MESSAGE, 4097), range(8192 - 768 - MESSAGE, 8193))
+DOUBTFUL = (*PAGES, range(16384 - 768 - MESSAGE, 16385))
 
-# A window is of the same order as a dump if in a third of it neighbours are at most so far apart there.
+# An entry follows another as it did in an earlier dump if it is at most so far behind it there: others came and went.
 NEAR = 8
+
+# So many entries tell whether a window is in the order of that dump: by chance it looks so once in thousands of times.
+ENOUGH = 16
 
 
 @dataclass
@@ -72,9 +84,9 @@ class Window:
         """Whether there was room for one more: then it was the list that ended here, and not the datagram."""
         return self.size + MESSAGE <= self.room
 
-    def is_doubtful(self) -> bool:
+    def is_one_of(self, sizes: "tuple[range, ...]") -> bool:
         """Whether the room may have been less than it should."""
-        return any(self.size in sizes for sizes in DOUBTFUL)
+        return any(self.size in each for each in sizes)
 
 
 def is_whole(dump: "list[Window]") -> bool:
@@ -83,7 +95,7 @@ def is_whole(dump: "list[Window]") -> bool:
 
     Where no second one came it is not doubted that there was room: else each list of such a size would be read twice.
     """
-    return dump[0].had_room() and (len(dump) == 1 or not dump[0].is_doubtful())
+    return dump[0].had_room() and (len(dump) == 1 or not dump[0].is_one_of(DOUBTFUL))
 
 
 def settle(
@@ -102,20 +114,25 @@ def settle(
     """
     ahead = elsewhere()
     if ahead is None:
-        return _Merge(identity, first, resizes).all()
+        return once([entry for window in first for entry in window.entries], identity)
     second = list(ahead)
     if _agree(first, second, identity):
         return [entry for window in first for entry in window.entries]
     merge = _Merge(identity, first, resizes)
     merge.read(iter(second))
-    for _ in range(ROUNDS):
-        if merge.resized:
-            merge = _Merge(identity, list(again()), resizes)
-        elif merge.complete:
-            return merge.connected()
+    rounds = 0
+    while not merge.complete:
+        if rounds == ROUNDS:
+            raise DumpInterruptedError(merge.all())
+        rounds += 1
         ahead = elsewhere()
         merge.read(*([ahead] if ahead else []), again())
-    raise DumpInterruptedError(merge.all())
+    return merge.connected()
+
+
+def once(entries: "list[Any]", identity: "Callable[[Any], Any]") -> "list[Any]":
+    """The entries without repeats: of each the last, at the place of the first."""
+    return [*{identity(entry): entry for entry in entries}.values()]
 
 
 def _agree(first: "list[Window]", second: "list[Window]", identity: "Callable[[Any], Any]") -> bool:
@@ -129,50 +146,82 @@ def _agree(first: "list[Window]", second: "list[Window]", identity: "Callable[[A
     )
 
 
+class _Run:
+    """One dump that is being read: its windows so far, whether the last of them is connected, and whether all of them
+    are in the order of the earlier dump."""
+
+    def __init__(self, windows: "Iterator[Window]") -> None:
+        self.rest = windows
+        self.dump: list[Window] = []
+        self.connected = self.in_order = True
+
+
 class _Merge:
+    """What dumps say together. Where there may be resizes, the first dump shows nothing but the order."""
+
     def __init__(self, identity: "Callable[[Any], Any]", first: "list[Window]", resizes: bool) -> None:
         self._identity = identity
-        self._resizes = resizes
+        self._resizes = self._reordered = resizes
         self._newest: dict[Any, Any] = {}  # all entries that were read, by identity
         self._connected: dict[Any, None] = {}  # identities in connected windows, in the order of the list
-        self._places: dict[Any, int] = {}  # where each was in the first dump
+        self._places: dict[Any, int] = {}  # where each was in the dump that shows the order
+        self._largest = 0  # window, bytes
         self.complete = False  # the connected windows reach the end of the list
-        self.resized = False
         self.read(iter(first))
-        for window in first:
-            for entry in window.entries:
-                self._places.setdefault(identity(entry), len(self._places))
 
     def read(self, *dumps: "Iterator[Window]") -> None:
         """Reads these dumps in turn. Their windows come in the order in which they were filled: the kernel fills the
         first when a dump is begun, and each other one when that before it is received."""
-        running: list[tuple[Iterator[Window], Window | None, bool]] = [(dump, None, True) for dump in dumps]
-        ahead = len(dumps) > 1  # the first dump has one window before its turns
-        while running:
-            dump, last, connected = running.pop(0)
-            window = next(dump, None)
-            if window is not None:
-                running.insert(0 if ahead else len(running), (dump, window, self._add(window, last is None)))
-                ahead = False
-            elif connected and (last is None or self._is_end(last)):
-                self.complete = True
+        all = runs = [_Run(dump) for dump in dumps]
+        if len(runs) > 1:
+            self._step(runs[0])  # which then is half a datagram ahead
+        while runs:
+            runs = [run for run in runs if self._step(run)]
+        if self._reordered and not self.complete:
+            self._reordered = False
+            self._connected.clear()
+            self._places = {}
+            for window in all[-1].dump:
+                self._places.update(zip(map(self._identity, window.entries), count(len(self._places))))
 
-    def _add(self, window: Window, is_first: bool) -> bool:
+    def _step(self, run: _Run) -> bool:
+        """Reads one window. False where there is no more."""
+        window = next(run.rest, None)
+        if window is not None:
+            self._add(window, run)
+        elif not run.dump:  # nothing is there
+            self.complete = True
+        elif is_whole(run.dump):
+            self._connected = dict.fromkeys(map(self._identity, run.dump[0].entries))
+            self.complete = True
+        elif run.connected and run.in_order and self._is_end(run.dump[-1]):
+            self.complete = True
+        return window is not None
+
+    def _add(self, window: Window, run: _Run) -> None:
         identities = [self._identity(entry) for entry in window.entries]
         self._newest.update(zip(identities, window.entries))
-        places = [self._places[identity] for identity in identities if identity in self._places]
-        if self._resizes and len(places) >= NEAR:
-            near = sum(0 < after - before <= NEAR for before, after in zip(places, places[1:]))
-            self.resized |= near < len(places) // 3
-        connected = is_first or not self._connected.keys().isdisjoint(identities)
-        if connected:
+        self._largest = max(self._largest, window.size)
+        # Too few entries do not tell their order. The next window will, and without one they neither join nor end it.
+        tells = len(identities) >= ENOUGH
+        in_order = not (self._resizes and tells) or self._is_in_order(identities)
+        joins = identities[0] in self._connected and (tells or not self._resizes)
+        run.connected = in_order and (not run.dump or joins)
+        if run.connected:
             self._connected.update(dict.fromkeys(identities))
-        return connected
+        run.in_order &= in_order
+        run.dump.append(window)
+
+    def _is_in_order(self, identities: "list[Any]") -> bool:
+        places = [self._places[identity] for identity in identities if identity in self._places]
+        near = sum(0 < after - before <= NEAR for before, after in zip(places, places[1:]))
+        in_order = near * 2 >= len(identities)
+        self._reordered |= not in_order
+        return in_order
 
     def _is_end(self, window: Window) -> bool:
-        """Whether the list ended here for sure; and if it may have been resized, the window is long enough to tell."""
-        long_enough = not self._resizes or len(window.entries) >= NEAR
-        return window.had_room() and not window.is_doubtful() and long_enough
+        """Whether the list ended here for sure: there was room for more, as larger windows show."""
+        return window.size + MESSAGE <= min(window.room, self._largest) and not window.is_one_of(PAGES)
 
     def connected(self) -> "list[Any]":
         return [self._newest[identity] for identity in self._connected]

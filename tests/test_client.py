@@ -84,6 +84,16 @@ def test_a_dump_costs_one_request_for_the_services_and_one_for_each_pool(
     assert kernel.asked() == [LIST_FAMILIES, SERVICES, DESTS, DESTS, DESTS]
 
 
+@pytest.mark.parametrize("room", [0, 32000], ids=["in a datagram of unknown room", "in a datagram with room for more"])
+def test_a_real_server_that_the_kernel_walks_past_twice_is_listed_once(room: int) -> None:
+    """As in Linux 7, where deleting and adding it again meanwhile sends the walk back to the head (windows.py)."""
+    kernel = netlink.IPVSKernel([(WEB, [*POOL, netlink.destination(WEIGHT=netlink.u32(7)), POOL[1]])])
+    kernel.room = room
+    client = Client(transport=kernel)
+    (web,) = client.services()
+    assert [(each.address, each.weight) for each in client.dests(web)] == [("192.0.2.1", 7), ("192.0.2.2", 1)]
+
+
 def test_services_alone_ask_for_no_real_servers(client: Client, kernel: netlink.IPVSKernel) -> None:
     client.services()
     assert kernel.asked() == [LIST_FAMILIES, SERVICES]

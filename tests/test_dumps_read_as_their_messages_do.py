@@ -43,6 +43,12 @@ DESTINATIONS = [
 ASKER = Service("inet", None, None, None, 1, "rr", ServiceFlags(0), 0, 32, None, Stats(*netlink.NO_STATS))
 
 
+@pytest.fixture(autouse=True)
+def keep_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the same real server stands for many that are alike."""
+    monkeypatch.setattr(lists.DESTINATIONS, "jumps", False)
+
+
 def one_by_one(datagram: bytes, reply: int) -> Read:
     """What the messages of the datagram are, each on its own; or the class of the error that the first bad one is."""
     found: list[Any] = []

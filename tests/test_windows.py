@@ -1,8 +1,9 @@
 """A list that others change while it is read, in a model of the kernel that changes it in all ways and at all moments.
 
 The model does what the kernel does: entries are added at the head of a list, or of one of many buckets; a dump is
-filled piece by piece and goes on by position; a table may be resized. What stays the whole time must be found, once, or
-an error raised.
+filled piece by piece and goes on by position; a table may be resized; and a walk that stands on a real server which is
+just then deleted and added again goes on from the head. What stays the whole time must be found, once, or an error
+raised.
 """
 
 import random
@@ -12,7 +13,7 @@ from typing import Any, Optional
 import pytest
 
 from ipvsnl import DumpInterruptedError
-from ipvsnl.windows import Window, is_whole, settle
+from ipvsnl.windows import Window, is_whole, once, settle
 
 ENTRY = 352  # bytes
 
@@ -20,7 +21,10 @@ ENTRY = 352  # bytes
 class Kernel:
     """Entries are numbers, those that stay from 0 on. A real server's list is a table with one bucket."""
 
-    def __init__(self, seed: int, staying: int, churned: int, buckets: int, pace: float, resize: float = 0) -> None:
+    def __init__(
+        self, seed: int, staying: int, churned: int, buckets: int, pace: float, resize: float = 0, jump: float = 0
+    ) -> None:
+        self.jump = jump  # how often a walk does in a window
         self.random = random.Random(seed)
         self.staying = list(range(staying))
         self.churned = list(range(10_000, 10_000 + churned))
@@ -60,6 +64,19 @@ class Kernel:
             elif not deleting and entry not in bucket:
                 bucket.insert(0, entry)
 
+    def walk(self, start: int, most: int) -> list[int]:
+        """What one datagram shows: at most so many entries from a position on."""
+        entries = self.entries()[start : start + most]
+        places = [place for place, entry in enumerate(entries) if entry in self.churned]
+        if not places or self.random.random() >= self.jump:
+            return entries
+        place = self.random.choice(places)
+        bucket = self.table[self.bucket_of[entries[place]]]
+        bucket.remove(entries[place])
+        rest = self.walk(0, most - place - 1)
+        bucket.insert(0, entries[place])
+        return entries[: place + 1] + rest
+
     def dump(self, *sizes: int) -> Iterator[Window]:
         """The first windows have room for so many bytes, all others for 32 KiB. Each is filled when that before it is
         received."""
@@ -69,7 +86,7 @@ class Kernel:
         def fill(start: int) -> Window:
             size = left.pop(0) if left else 32448
             self.change()
-            entries = self.entries()[start : start + size // ENTRY]
+            entries = self.walk(start, size // ENTRY)
             return Window(entries, len(entries) * ENTRY, {32448: 32000, 3776: 3328}.get(size, size))
 
         first = fill(0)
@@ -100,7 +117,7 @@ class Kernel:
     def read(self, resizes: bool = False) -> list[int]:
         first = list(self.dump())
         if not first or is_whole(first):
-            return first[0].entries if first else []
+            return once(first[0].entries, same) if first else []
         return settle(first, self.dump, self.elsewhere, same, resizes=resizes)
 
 
@@ -136,6 +153,47 @@ def test_lists_of_other_lengths(staying: int, churned: int, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_what_stays_is_found_once_although_the_table_is_resized(seed: int) -> None:
     assert check(Kernel(seed, 600, 200, 512, 1, resize=0.01), 25, resizes=True) <= 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("staying", [1000, 3000, 6000])
+def test_nothing_is_lost_where_the_first_dump_itself_is_in_two_orders(staying: int, seed: int) -> None:
+    class ResizedOnce(Kernel):
+        moments = 0
+
+        def change(self) -> None:
+            self.moments += 1
+            if self.moments == 2:
+                self._hash(self.entries(), 1024)
+
+    kernel = ResizedOnce(seed, staying, 1, 512, 0)
+    assert sorted(kernel.read(resizes=True)) == sorted(kernel.entries())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_resize_shows_although_most_of_what_is_read_was_never_seen_before(seed: int) -> None:
+    class Replacing(Kernel):
+        def change(self) -> None:
+            super().change()
+            if self.random.random() < 0.5:
+                gone = set(self.random.sample(self.churned, self.random.randrange(len(self.churned))))
+                self.churned = [entry for entry in self.churned if entry not in gone]
+                self.table = [[entry for entry in bucket if entry not in gone] for bucket in self.table]
+                for entry in range(max(self.bucket_of) + 1, max(self.bucket_of) + 1 + len(gone)):
+                    self.churned.append(entry)
+                    self.bucket_of[entry] = self.random.randrange(len(self.table))
+                    self.add(entry)
+
+    check(Replacing(seed, 20, 100, 512, 0, resize=0.05), 40, resizes=True)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("pace", [0.1, 1, 10])
+@pytest.mark.parametrize("staying, churned", [(600, 200), (60, 60), (300, 10)])
+def test_what_stays_is_found_once_although_walks_jump_back_to_the_head(
+    staying: int, churned: int, pace: float, seed: int
+) -> None:
+    assert check(Kernel(seed, staying, churned, 1, pace, jump=0.2), 10) <= 1
 
 
 @pytest.mark.parametrize("length", [0, 1, 44, 45, 46, 47, 90, 100, 500])
