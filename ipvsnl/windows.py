@@ -36,10 +36,10 @@ again meanwhile, such that all were in the same order again.
 
 In Linux 7 the table of services grows and shrinks (svc_resize_work_handler(), which waits while a datagram is filled),
 and all services come into a new, random order; what was read before and after says nothing of each other. So services
-are merged only from windows that are in the order of an earlier dump: most of their entries follow each other there as
-they do here. In a new order hardly any do. A dump ends the list only if that is so of all its windows; where it is not,
-all before it is forgotten, and it is the earlier dump for those to come. Hence no resize came unnoticed between the
-merged windows; and if that earlier dump itself was in two orders, all of them are in the second.
+are merged only from windows that are in the old order: most of their entries follow each other as they did when they
+were last seen, in the dumps read before. In a new order hardly any do. One window that is not, and all that was merged
+is forgotten; the order it shows is the old one for what is read next. Hence all merged windows are from between two
+resizes. The first dump shows nothing but the order.
 """
 
 from itertools import chain, count
@@ -65,10 +65,10 @@ ELSEWHERE = 20000
 PAGES = (range(4096 - 768 - MESSAGE, 4097), range(8192 - 768 - MESSAGE, 8193))
 DOUBTFUL = (*PAGES, range(16384 - 768 - MESSAGE, 16385))
 
-# An entry follows another as it did in an earlier dump if it is at most so far behind it there: others came and went.
+# An entry follows another if it is at most so far behind it: others come and go.
 NEAR = 8
 
-# So many entries tell whether a window is in the order of that dump: by chance it looks so once in thousands of times.
+# So many entries tell whether a window is in the old order: by chance it looks so once in thousands of times.
 ENOUGH = 16
 
 
@@ -148,7 +148,7 @@ def _agree(first: "list[Window]", second: "list[Window]", identity: "Callable[[A
 
 class _Run:
     """One dump that is being read: its windows so far, whether the last of them is connected, and whether all of them
-    are in the order of the earlier dump."""
+    are in the old order."""
 
     def __init__(self, windows: "Iterator[Window]") -> None:
         self.rest = windows
@@ -157,14 +157,15 @@ class _Run:
 
 
 class _Merge:
-    """What dumps say together. Where there may be resizes, the first dump shows nothing but the order."""
+    """What dumps say together."""
 
     def __init__(self, identity: "Callable[[Any], Any]", first: "list[Window]", resizes: bool) -> None:
         self._identity = identity
         self._resizes = self._reordered = resizes
         self._newest: dict[Any, Any] = {}  # all entries that were read, by identity
         self._connected: dict[Any, None] = {}  # identities in connected windows, in the order of the list
-        self._places: dict[Any, int] = {}  # where each was in the dump that shows the order
+        self._places: dict[Any, int] = {}  # where each was seen last: near each other, if they were so in one dump
+        self._next_place = 0
         self._largest = 0  # window, bytes
         self.complete = False  # the connected windows reach the end of the list
         self.read(iter(first))
@@ -177,12 +178,17 @@ class _Merge:
             self._step(runs[0])  # which then is half a datagram ahead
         while runs:
             runs = [run for run in runs if self._step(run)]
+        if self._resizes:
+            self._note_places(all)
         if self._reordered and not self.complete:
             self._reordered = False
             self._connected.clear()
-            self._places = {}
-            for window in all[-1].dump:
-                self._places.update(zip(map(self._identity, window.entries), count(len(self._places))))
+
+    def _note_places(self, runs: "list[_Run]") -> None:
+        for run in runs:
+            entries = [entry for window in run.dump for entry in window.entries]
+            self._places.update(zip(map(self._identity, entries), count(self._next_place)))
+            self._next_place += len(entries) + NEAR
 
     def _step(self, run: _Run) -> bool:
         """Reads one window. False where there is no more."""
