@@ -17,7 +17,7 @@ from .transport import put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any, BinaryIO
 
     from .transport import Transport
@@ -144,9 +144,9 @@ def _conversations(records: "Iterable[pcap.Record]") -> "tuple[list[Conversation
     waiting: dict[tuple[int, int], Conversation] = {}  # for the rest of their answer, by sequence number and port
     for record in records:
         # Other clients' bytes may be anything; the kernel does not mind. If it is an answer about IPVS that is broken,
-        # it has been added to its conversation by then, and whoever reads it there will see.
+        # it is added to its conversation, and whoever reads it there will see.
         with suppress(DecodeError):
-            for message in genl.messages(record.datagram):
+            for message in _messages(record.datagram):
                 if message.flags & genl.NLM_F_REQUEST:
                     key = message.seq, message.port
                     # Two clients that leave their port to the kernel can't be told apart while both wait.
@@ -162,6 +162,15 @@ def _conversations(records: "Iterable[pcap.Record]") -> "tuple[list[Conversation
                         if family["FAMILY_NAME"] == ipvs.FAMILY_NAME:
                             families.add(family["FAMILY_ID"])
     return conversations, families
+
+
+def _messages(datagram: bytes) -> "Iterator[genl.Message]":
+    """The messages of a datagram; of one that begins with a broken message, its header."""
+    if len(datagram) >= genl.NLMSGHDR.size:
+        length, type, flags, seq, port = genl.NLMSGHDR.unpack_from(datagram)
+        if not genl.NLMSGHDR.size <= length <= len(datagram):
+            yield genl.Message(type, flags, seq, port, b"")
+    yield from genl.messages(datagram)
 
 
 def _take(message: genl.Message, datagram: bytes, waiting: "dict[tuple[int, int], Conversation]") -> None:

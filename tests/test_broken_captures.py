@@ -122,6 +122,16 @@ def test_a_dump_whose_end_was_lost_is_not_complete_though_the_capture_goes_on() 
         Replay(io.BytesIO(netlink.pcap(RECORDS[: question + 2] + RECORDS[question + 3 :])))
 
 
+@pytest.mark.parametrize("length", [0, 1, 3, 15, 0xFFFF])
+def test_an_answer_that_begins_with_a_damaged_length_is_not_left_out(length: int) -> None:
+    question = next(n for n, record in enumerate(RECORDS) if netlink.datagram(record)[16:17] == b"\4")
+    answer = bytearray(RECORDS[question + 1])
+    answer[32:36] = netlink.u32(length)  # behind the headers of the record and of the cooked capture
+    damaged = [*RECORDS[: question + 1], bytes(answer), *RECORDS[question + 2 :]]
+    with pytest.raises(DecodeError):
+        Client(transport=Replay(io.BytesIO(netlink.pcap(damaged)))).services()
+
+
 def test_any_byte_may_be_wrong_and_the_worst_is_a_decode_error() -> None:
     start = next(n for n, record in enumerate(RECORDS) if netlink.datagram(record)[16:17] == b"\4")
     small = netlink.pcap(RECORDS[start : start + 6])
