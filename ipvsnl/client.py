@@ -30,20 +30,19 @@ def _exclusive(method: "Method") -> "Method":
 
     @wraps(method)
     def ask(self: "Client", *args: "Any", **kwargs: "Any") -> "Any":
-        if not self._lock.acquire(False):
+        if self._lock.locked():
             raise NetlinkError(errno.EBUSY, "asking while another answer is awaited")
-        try:
-            return method(self, *args, **kwargs)
-        except NetlinkError as error:
-            if error.errno not in FAMILY_GONE:
-                raise
-            gone, self._family = self._family, self._find_family(False)
-            if self._family == gone:
-                raise
-            self._make_readers()
-            return method(self, *args, **kwargs)
-        finally:
-            self._lock.release()
+        with self._lock:  # which no signal's exception leaves locked
+            try:
+                return method(self, *args, **kwargs)
+            except NetlinkError as error:
+                if error.errno not in FAMILY_GONE:
+                    raise
+                gone, self._family = self._family, self._find_family(False)
+                if self._family == gone:
+                    raise
+                self._make_readers()
+                return method(self, *args, **kwargs)
 
     return ask  # type: ignore[return-value]
 
@@ -167,8 +166,14 @@ class Client:
         connection = self._connection
         if self._other:
             connection = Connection(self._other)
-            # The kernel learns what is offered from an answer that is received. The shortest there is will do.
-            connection.request(self._family, ipvs.GET_INFO, b"", reply=ipvs.SET_INFO, doing="asking for the version")
+            try:
+                # The kernel learns what is offered from an answer that is received. The shortest there is will do.
+                connection.request(
+                    self._family, ipvs.GET_INFO, b"", reply=ipvs.SET_INFO, doing="asking for the version"
+                )
+            except BaseException:
+                self._other.close()
+                raise
         self._destinations = ListReader(connection, DESTINATIONS)
         return self._destinations
 

@@ -183,6 +183,36 @@ def test_without_a_second_socket_real_servers_are_read_over_the_first() -> None:
     assert [len(pool) for _, pool in client.dump()] == [1]
 
 
+def test_a_second_socket_that_is_of_no_use_is_closed() -> None:
+    opened = []
+
+    class Refusing(netlink.IPVSKernel):
+        def another(self, offer: int) -> netlink.IPVSKernel:
+            refuse = lambda request: [netlink.refusal(errno.EPERM, seq=request.seq)]  # noqa: E731
+            opened.append(netlink.IPVSKernel(special=refuse))
+            return opened[-1]
+
+    client = Client(transport=Refusing([(SERVICE, POOL)]))
+    (service,) = client.services()
+    for _ in range(2):
+        with pytest.raises(NetlinkError):
+            client.dests(service)
+    assert [kernel.closed for kernel in opened] == [True, True]
+
+
+def test_after_an_interrupt_the_client_goes_on() -> None:
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupt(request: netlink.Request) -> None:
+        if interrupts and request.type == netlink.IPVS:
+            raise interrupts.pop()
+
+    client = Client(transport=netlink.IPVSKernel([(SERVICE, POOL)], special=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        client.services()
+    assert len(client.services()) == 1
+
+
 def test_a_long_list_that_cannot_be_made_sure_for_want_of_a_socket_is_a_netlink_error() -> None:
     pages = [(netlink.service(PORT=netlink.be16(port)), []) for port in range(1, 101)]
     with pytest.raises(NetlinkError, match="one more socket") as caught:
