@@ -7,7 +7,7 @@ be a fifth of it, and minimal Pythons lack the gettext that argparse imports.
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from getopt import GetoptError, gnu_getopt
 from importlib import import_module
 from io import BytesIO
@@ -118,6 +118,8 @@ def main(argv: "list[str] | None" = None) -> int:
         return DONE
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted")
+    except UnicodeEncodeError as error:
+        return _fail(FAILED, f"writing the output: {error.reason}: set PYTHONUTF8=1 in the environment")
     except OSError as error:
         subject = "writing the output" if error.filename is None else error.filename or "a file without a name"
         return _fail(FAILED, f"{subject}: {error.strerror}")
@@ -125,7 +127,8 @@ def main(argv: "list[str] | None" = None) -> int:
 
 def _fail(status: int, message: str) -> int:
     if sys.stderr is not None:  # closed; print() would take stdout instead
-        print("ipvsnl:", *message.splitlines(), file=sys.stderr)
+        with suppress(OSError):  # full, or a closed pipe: the status says it, too
+            print("ipvsnl:", *message.splitlines(), file=sys.stderr)
     return status
 
 

@@ -138,6 +138,20 @@ def opened_for_writing(fifo: Path) -> int:
     raise AssertionError(f"nobody reads {fifo}")
 
 
+def test_output_that_the_encoding_of_stdout_does_not_have_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "file.pcap"
+    path.write_bytes(CAPTURE.read_bytes().replace(b"rr\0", "é\0".encode()))
+    done = run("--replay", path, env={"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "writing the output", "PYTHONUTF8=1")
+
+
+@needs_dev_full
+def test_a_full_stderr_does_not_change_the_status() -> None:
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([sys.executable, "-m", "ipvsnl", "--bogus"], cwd=ROOT, stderr=full).returncode == 2
+
+
 def test_output_needs_no_locale() -> None:
     for format in ("line", "json", "prometheus"):
         done = run("--replay", CAPTURE, "-f", format, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
