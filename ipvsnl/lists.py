@@ -5,6 +5,7 @@ message where they are not. A list that does not fit one datagram is made sure b
 is done with rows; what comes out of it is made objects of, once (rows.py).
 """
 
+import os
 from contextlib import ExitStack
 
 from . import ipvs, rows
@@ -41,13 +42,17 @@ class Kind:
     jumps: bool
 
 
+# Up to Linux 6 a mutex is held while a datagram is filled, and looking for repeats would be for nothing.
+WALKED_UNDER_MUTEX = hasattr(os, "uname") and os.uname().release.startswith(("2.", "3.", "4.", "5.", "6."))
+
 SERVICES = Kind(
     ipvs.GET_SERVICE, ipvs.NEW_SERVICE, "dumping the services", rows.paths("SERVICE", rows.SERVICE_ROW),
     rows.service_row, rows.service_identity, rows.services, resizes=True, jumps=False,
 )  # fmt: skip
 DESTINATIONS = Kind(
     ipvs.GET_DEST, ipvs.NEW_DEST, "dumping real servers", rows.paths("DEST", rows.DEST_ROW),
-    rows.destination_row, rows.destination_identity, rows.destinations, resizes=False, jumps=True,
+    rows.destination_row, rows.destination_identity, rows.destinations, resizes=False,
+    jumps=not WALKED_UNDER_MUTEX,
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from ipvsnl import (
     PermissionDeniedError,
     Service,
     Timeouts,
+    lists,
 )
 
 WEB = netlink.service()
@@ -85,8 +86,11 @@ def test_a_dump_costs_one_request_for_the_services_and_one_for_each_pool(
 
 
 @pytest.mark.parametrize("room", [0, 32000], ids=["in a datagram of unknown room", "in a datagram with room for more"])
-def test_a_real_server_that_the_kernel_walks_past_twice_is_listed_once(room: int) -> None:
+def test_a_real_server_that_the_kernel_walks_past_twice_is_listed_once(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As in Linux 7, where deleting and adding it again meanwhile sends the walk back to the head (windows.py)."""
+    monkeypatch.setattr(lists.DESTINATIONS, "jumps", True)
     kernel = netlink.IPVSKernel([(WEB, [*POOL, netlink.destination(WEIGHT=netlink.u32(7)), POOL[1]])])
     kernel.room = room
     client = Client(transport=kernel)
