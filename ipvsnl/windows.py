@@ -85,7 +85,7 @@ class Window:
         return self.size + MESSAGE <= self.room
 
     def is_one_of(self, sizes: "tuple[range, ...]") -> bool:
-        """Whether the room may have been less than it should."""
+        """Whether it has a size at which the room may have been less than it should: of PAGES, or DOUBTFUL."""
         return any(self.size in each for each in sizes)
 
 
@@ -173,13 +173,13 @@ class _Merge:
     def read(self, *dumps: "Iterator[Window]") -> None:
         """Reads these dumps in turn. Their windows come in the order in which they were filled: the kernel fills the
         first when a dump is begun, and each other one when that before it is received."""
-        all = runs = [_Run(dump) for dump in dumps]
+        runs = every = [_Run(dump) for dump in dumps]
         if len(runs) > 1:
             self._step(runs[0])  # which then is half a datagram ahead
         while runs:
             runs = [run for run in runs if self._step(run)]
         if self._resizes:
-            self._note_places(all)
+            self._note_places(every)
         if self._reordered and not self.complete:
             self._reordered = False
             self._connected.clear()
