@@ -106,7 +106,9 @@ def read(ask: Callable[[], list[Any]], identity: Callable[[Any], Any], staying: 
     """What came of many calls."""
     found: Counter[str] = Counter()
     CountingSocket.count.clear()
-    for _ in range(CALLS):
+    for call in range(1, CALLS + 1):
+        if call % 500 == 0:
+            print(f"\nLinux {os.uname().release}: call {call}, {dict(found + CountingSocket.count)}")
         try:
             entries = [identity(entry) for entry in ask()]
         except DumpInterruptedError:
