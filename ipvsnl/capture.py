@@ -54,6 +54,9 @@ class Recorder:
         self._file.write(pcap.record(time.time_ns(), pcap.TO_US, bytes(buffer[:size])))
         return size
 
+    def drain(self) -> None:
+        self._transport.drain()
+
     def fileno(self) -> int:
         return self._transport.fileno()
 
@@ -126,6 +129,9 @@ class Replay:
         if not self._queue:
             raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
         return put(self._queue.pop(0), buffer)
+
+    def drain(self) -> None:
+        self._queue = []
 
     def fileno(self) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket

@@ -17,7 +17,7 @@ PRIVILEGE = "this needs CAP_NET_ADMIN in the initial user namespace: run it as r
 HINTS = {
     errnos.EPERM: PRIVILEGE,
     errnos.EACCES: PRIVILEGE,
-    errnos.EBUSY: "another dump is still running on this socket: use one client for each thread",
+    errnos.EBUSY: "an earlier dump still runs on this socket: ask again, and use one client for each thread",
     errnos.ENOBUFS: "the socket's receive buffer overflowed and a reply was lost: ask again",
     errnos.EMSGSIZE: "a datagram did not fit the receive buffer and was cut off: please report the kernel's version",
     errnos.ETIMEDOUT: "the kernel did not answer in time: ask again, or pass a longer timeout",

@@ -8,12 +8,11 @@ This file knows no family but nlctrl, which lists all the others, and does no I/
 `transport` (transport.py for a socket, capture.py for a file), so a test or a capture can stand in for the kernel.
 """
 
-from contextlib import suppress
 from struct import Struct
 
 from .attrs import Nest, text, u16, u32
 from .dataclass import dataclass
-from .errors import DecodeError, IPVSError, NetlinkError, netlink_error
+from .errors import DecodeError, netlink_error
 from .transport import BUFFER_SIZE
 
 TYPE_CHECKING = False
@@ -91,8 +90,7 @@ class Connection:
         self.buffer = buffer or bytearray(BUFFER_SIZE)  # what was received last, in the same place each time
         self.offset = self.end = 0
         self.seq = 0  # of the last request, and so of what answers it
-        self.awaited = False  # whether the end of the answer is still to come
-        self._dumping = False  # whether that answer is a dump
+        self.awaited = False  # whether more of the answer may come: not after its end, if that was a good one
 
     def request(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> bytes:
         """The attributes of the one message that answers, which must be of command `reply`."""
@@ -101,6 +99,7 @@ class Connection:
             self.receive(doing)
             message = self.message(doing)
             if message:
+                self.awaited = False
                 return expect(message, family, reply, doing).attributes()
         raise DecodeError(f"{doing}: the kernel ended a dump where one message belongs")
 
@@ -133,34 +132,20 @@ class Connection:
 
     def begin(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
         """Send a request, for a dump with the flags NLM_F_DUMP."""
-        if self._dumping and self.awaited:
-            self._read_rest()
-        self.seq = seq = self.seq % 0xFFFFFFFF + 1
         transport = self.transport
+        if self.awaited:
+            # The kernel keeps one dump a socket, and answers EBUSY to a second (netlink_dump_start()). What is left of
+            # one that was given up need not be waited for: a datagram is filled when the one before it is received.
+            # EBUSY comes nevertheless after a dump that stopped for want of memory. It is received like a datagram, and
+            # so sets that dump going again, whose rest is then read here.
+            transport.drain()
+        self.seq = seq = self.seq % 0xFFFFFFFF + 1
+        self.offset = self.end = 0
+        self.awaited = True  # before it is sent: a signal may end this at any point
         try:
             transport.send(request(family, NLM_F_REQUEST | flags, seq, transport.port, command, attributes))
         except OSError as error:
-            self.awaited = False
             raise netlink_error(error.errno or 0, doing) from None
-        self.awaited, self._dumping = True, flags == NLM_F_DUMP
-        self.offset = self.end = 0
-
-    def _read_rest(self) -> None:
-        """The kernel keeps one dump a socket and answers EBUSY to a second (netlink_dump_start()): read what is left of
-        one that was given up. Where its end does not come, it is for the kernel to say whether it is busy."""
-        doing = "reading the rest of a dump that was given up"
-        while self.awaited:
-            if self.offset == self.end:
-                try:
-                    self.receive(doing)
-                except IPVSError:
-                    return
-            with suppress(DecodeError):
-                try:
-                    while self.message(doing):
-                        pass
-                except NetlinkError:
-                    return
 
     def receive(self, doing: str) -> None:
         """Wait for the next datagram."""
@@ -176,7 +161,7 @@ class Connection:
 
     def message(self, doing: str) -> "Message | None":
         """The next message of this datagram that answers the last request; others, such as late answers to an earlier
-        one, are skipped. None at the datagram's end, and at that of the answer, which is not `awaited` then. What the
+        one, are skipped. None at the datagram's end, and at the answer's, of which no more is `awaited` then. What the
         kernel ended it with, if not well, is raised."""
         while self.offset < self.end:
             offset, self.offset = self.offset, self.end  # what follows a message that can't be read can't be found
@@ -185,11 +170,11 @@ class Connection:
                 continue
             if message.type not in (NLMSG_DONE, NLMSG_ERROR):
                 return message
-            self.awaited = False
-            self.offset = self.end
             errno, ext_ack = result(message)
             if errno:
                 raise netlink_error(errno, doing, ext_ack)
+            self.awaited = False
+            self.offset = self.end
         return None
 
 

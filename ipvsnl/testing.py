@@ -145,6 +145,9 @@ class Kernel:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         return put(self._queue.pop(0), buffer)
 
+    def drain(self) -> None:
+        self._queue = []
+
     def fileno(self) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
 

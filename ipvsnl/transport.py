@@ -7,7 +7,6 @@ and one that writes down what another one says.
 import errno
 import os
 from contextlib import suppress
-from struct import pack
 
 from .errors import NotAvailableError, netlink_error
 
@@ -28,7 +27,10 @@ if TYPE_CHECKING:
         def send(self, request: bytes) -> None: ...
 
         def recv_into(self, buffer: bytearray) -> int:
-            """Puts the next datagram into a buffer of BUFFER_SIZE bytes, and returns its length."""
+            """Waits for the next datagram, puts it into a buffer of BUFFER_SIZE bytes, and returns its length."""
+
+        def drain(self) -> None:
+            """Throws away all that is there, without waiting: the rest of an answer that was given up."""
 
         def fileno(self) -> int: ...
 
@@ -89,26 +91,20 @@ class NetlinkSocket:
 
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
-        if timeout is not None and not 0 < timeout < 2**31:
-            raise ValueError(f"a timeout of {timeout} seconds is none; None waits for ever")
+        if timeout is not None and not 0 < timeout * 1000 < 2**31:  # what poll(2) can wait, milliseconds
+            raise ValueError(f"a timeout of {timeout} seconds is none, or of more than 24 days; None waits for ever")
         self._timeout, self._netns, self._offer, self._forks = timeout, netns, offer, _forks
         self.room = self._next_room = LEAST_ROOM
         self._socket = _open() if netns is None else _open_inside(netns)
         try:
-            self._set_up(timeout)
+            self._set_up()
         except OSError as error:
             self._socket.close()
             raise netlink_error(error.errno or 0, "setting up a generic netlink socket") from None
         self.port: int = self._socket.getsockname()[0]
 
-    def _set_up(self, timeout: "float | None") -> None:
-        import socket
-
-        self._socket.setblocking(True)  # whatever the program has set by socket.setdefaulttimeout()
-        if timeout is not None:
-            # Not settimeout(): that makes Python poll() before each call, two more system calls for each dump.
-            seconds, microseconds = divmod(max(round(timeout * 1_000_000), 1), 1_000_000)  # 0 would be for ever
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", seconds, microseconds))
+    def _set_up(self) -> None:
+        self._socket.setblocking(False)  # recv_into() waits, where there is need; settimeout() would before each call
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             with suppress(OSError):  # before Linux 4.3 and 4.12: errors then come without words
                 self._socket.setsockopt(SOL_NETLINK, option, 1)
@@ -128,8 +124,9 @@ class NetlinkSocket:
         offer = self._offer
         try:
             size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
-        except BlockingIOError:  # how SO_RCVTIMEO ends
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+        except BlockingIOError:  # seldom: the kernel has mostly answered by the time send() returns
+            self._wait()
+            size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
         # This datagram was made before; the next one, if there is more to come, was made just now.
         self.room, self._next_room = self._next_room, offer if offer < LARGEST_ROOM else LARGEST_ROOM
         if size > self.room - MESSAGE:
@@ -137,6 +134,23 @@ class NetlinkSocket:
         if size > offer:  # MSG_TRUNC returns the true length of what did not fit
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         return size
+
+    def _wait(self) -> None:
+        """Until there is something to receive. Not by SO_RCVTIMEO, which begins anew after each signal (PEP 475)."""
+        from select import POLLIN, poll
+
+        waiting = poll()
+        waiting.register(self._socket, POLLIN)
+        if not waiting.poll(None if self._timeout is None else self._timeout * 1000):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    def drain(self) -> None:
+        while self._forks == _forks:
+            try:
+                self._socket.recv(1)  # takes a whole datagram
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # EAGAIN, at its end; what else there may be the next request meets
+                    return
 
     def fileno(self) -> int:
         return self._socket.fileno()

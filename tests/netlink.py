@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple, Union
 
@@ -248,6 +249,9 @@ class ScriptedKernel:
             raise reply
         return reply
 
+    def drain(self) -> None:
+        self.queue.clear()
+
     def fileno(self) -> int:
         return 1234
 
@@ -315,6 +319,47 @@ class IPVSKernel(ScriptedKernel):
             if attribute(2, text(name)) == request.attributes:
                 return [message(NLCTRL, family(id, name), command=NEWFAMILY, flags=0, **to)]
         return [refusal(errno.ENOENT, request=request.raw, **to)]
+
+
+class DumpingKernel(IPVSKernel):
+    """A kernel that keeps a dump as netlink does (netlink_dump_start(), netlink_recvmsg() in net/netlink/af_netlink.c):
+    it fills one datagram, and the next one when something has been received; it has one dump a socket, and answers
+    EBUSY to a second. Where it cannot fill one, an OSError in its place, it says so once and stops until something is
+    received."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._rest: list[Reply] = []
+
+    def send(self, request: bytes) -> None:
+        asked = parse_request(request)
+        if not asked.is_dump:
+            super().send(request)
+        elif self._rest:
+            self.queue.append(refusal(errno.EBUSY, request=request, seq=asked.seq, port=asked.port))
+        else:
+            received_late, self.queue = self.queue, []
+            super().send(request)
+            self._rest, self.queue = self.queue, received_late
+            self._fill()
+
+    def _fill(self) -> None:
+        if self._rest:
+            failed = isinstance(self._rest[0], OSError)
+            self.queue.insert(0 if failed else len(self.queue), self._rest.pop(0))
+
+    def recv(self) -> bytes:
+        datagram = super().recv()
+        self._fill()
+        return datagram
+
+    def drain(self) -> None:
+        while self.queue:
+            with suppress(OSError):
+                self.recv()
+
+    def another(self, offer: int) -> "DumpingKernel":
+        return DumpingKernel(self.entries)
 
 
 INFO: Tree = [(1, u32(0x010201)), (2, u32(4096))]

@@ -178,6 +178,22 @@ class Sockets(netlink.IPVSKernel):
         raise self.failure
 
 
+def test_a_dump_that_stops_for_want_of_memory_is_over_after_one_busy_answer() -> None:
+    """The kernel goes on with it when something is received (netlink_recvmsg()), and there is nothing but the EBUSY
+    that it answers to the next question."""
+    stops = [[ONE, OSError(errno.ENOMEM, "no memory"), ONE, netlink.done(seq=2)]]
+    kernel = netlink.DumpingKernel(
+        [(SERVICE, POOL)],
+        special=lambda request: stops.pop() if stops and request.type == netlink.IPVS else None,
+    )
+    client = Client(transport=kernel)
+    for expected in (errno.ENOMEM, errno.EBUSY):
+        with pytest.raises(NetlinkError) as caught:
+            client.services()
+        assert caught.value.errno == expected
+    assert len(client.services()) == 1
+
+
 def test_without_a_second_socket_real_servers_are_read_over_the_first() -> None:
     client = Client(transport=Sockets([(SERVICE, POOL)]))
     assert [len(pool) for _, pool in client.dump()] == [1]

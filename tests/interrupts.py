@@ -1,0 +1,41 @@
+"""Interrupts at every point: what a signal may do whose handler raises, such as ctrl-C."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import ipvsnl
+
+Trace = Callable[[FrameType, str, Any], Any]
+
+
+def interrupt(act: Callable[[], object], *modules: str) -> Iterator[int]:
+    """Does this again and again, and interrupts it one instruction of these modules later each time, until it is done
+    undisturbed. Yields after each interrupt. Whatever calls `act` must not be traced itself."""
+    files = {sys.modules[f"{ipvsnl.__name__}.{name}"].__file__ for name in modules}
+    for number in itertools.count():
+        left = number
+
+        def trace(frame: FrameType, event: str, argument: Any) -> "Trace | None":
+            nonlocal left
+            if frame.f_code.co_filename not in files:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left -= 1
+                if left < 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            act()
+            return
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        yield number
