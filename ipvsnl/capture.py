@@ -103,11 +103,11 @@ class Replay:
                 with suppress(DecodeError):  # a question that makes no sense, and that nobody will ask here
                     self._answers.setdefault(_question(conversation.request), conversation)
         self.time: int = self._answers[SERVICES].time
-        self._queue: list[bytes] = []
+        self._rest: Iterator[bytes] = iter(())  # of the answer to the last question
 
     def send(self, request: bytes) -> None:
         (message,) = genl.messages(request)
-        self._queue = [_addressed(datagram, message) for datagram in self._answer(message)]
+        self._rest = (_addressed(datagram, message) for datagram in self._answer(message))
 
     def _answer(self, message: genl.Message) -> "list[bytes]":
         if message.type == genl.GENL_ID_CTRL:
@@ -126,18 +126,18 @@ class Replay:
         return [family, genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)]
 
     def recv_into(self, buffer: bytearray) -> int:
-        if not self._queue:
-            raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
-        return put(self._queue.pop(0), buffer)
+        for datagram in self._rest:
+            return put(datagram, buffer)
+        raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
 
     def drain(self) -> None:
-        self._queue = []
+        self._rest = iter(())
 
     def fileno(self) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
 
     def close(self) -> None:
-        self._queue = []
+        self.drain()
 
     def another(self, offer: int) -> None:
         """There is none: the kernel can't be asked again."""
@@ -152,6 +152,7 @@ def _conversations(records: "Iterable[pcap.Record]") -> "tuple[list[Conversation
         # Other clients' bytes may be anything; the kernel does not mind. If it is an answer about IPVS that is broken,
         # it is added to its conversation, and whoever reads it there will see.
         with suppress(DecodeError):
+            answered = None  # the kernel answers one request a datagram
             for message in _messages(record.datagram):
                 if message.flags & genl.NLM_F_REQUEST:
                     key = message.seq, message.port
@@ -161,7 +162,8 @@ def _conversations(records: "Iterable[pcap.Record]") -> "tuple[list[Conversation
                     waiting[key] = conversations[-1]
                     if ambiguous:
                         del waiting[key]
-                elif message.type != genl.NLMSG_NOOP:
+                elif message.type != genl.NLMSG_NOOP and answered in (None, (message.seq, message.port)):
+                    answered = message.seq, message.port
                     _take(message, record.datagram, waiting)
                     if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
                         family = genl.CTRL_ATTRS.decode(message.attributes())

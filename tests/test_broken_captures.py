@@ -10,7 +10,7 @@ import netlink
 import pytest
 from conftest import KERNELS, capture, run
 
-from ipvsnl import Client, DecodeError, pcap
+from ipvsnl import Client, DecodeError, genl, pcap
 from ipvsnl.capture import Replay
 from ipvsnl.cli import main
 
@@ -130,6 +130,20 @@ def test_an_answer_that_begins_with_a_damaged_length_is_not_left_out(length: int
     damaged = [*RECORDS[: question + 1], bytes(answer), *RECORDS[question + 2 :]]
     with pytest.raises(DecodeError):
         Client(transport=Replay(io.BytesIO(netlink.pcap(damaged)))).services()
+
+
+def test_the_work_is_proportional_to_the_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it names no family, so that each answer might be one of IPVS, and answers many requests at once."""
+    numbers, read = range(1, 301), []
+    flags = netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP
+    asked = [netlink.message(netlink.IPVS, command=netlink.GET_SERVICE, flags=flags, seq=n) for n in numbers]
+    told = [netlink.message(netlink.IPVS, command=netlink.NEW_SERVICE, seq=n) + netlink.done(seq=n) for n in numbers]
+    data = netlink.pcap([netlink.record(b"".join(asked)), netlink.record(b"".join(told))])
+    message_at = genl.message_at
+    monkeypatch.setattr(genl, "message_at", lambda *arguments: read.append(1) or message_at(*arguments))
+    with pytest.raises(DecodeError):
+        Replay(io.BytesIO(data))
+    assert len(read) < 10 * len(numbers)
 
 
 def test_any_byte_may_be_wrong_and_the_worst_is_a_decode_error() -> None:
