@@ -5,6 +5,8 @@ single message: genl.messages(), and rows.decode_service() or rows.decode_destin
 """
 
 import random
+import struct
+from collections.abc import Iterator
 from typing import Any, Union
 
 import netlink
@@ -240,6 +242,36 @@ def test_any_byte_changed(trees: list[netlink.Tree], reply: int) -> None:
         changed = bytearray(good)
         changed[position] ^= 1 << chance.randrange(8)
         assert dumper.read(bytes(changed)) == one_by_one(bytes(changed), reply), position
+
+
+def length_fields(datagram: bytes, offset: int, end: int) -> "Iterator[tuple[int, int]]":
+    """Where each attribute from `offset` to `end` has its length, with those inside it, and the largest that fits. Not
+    inside the 32-bit counters, which nobody reads where there are those of 64 bits."""
+    while offset < end:
+        length, type = struct.unpack_from("=HH", datagram, offset)
+        yield offset, end - offset
+        if type & netlink.NLA_F_NESTED and type & 0xFF != netlink.SVC["STATS"]:
+            yield from length_fields(datagram, offset + 4, offset + length)
+        offset += length + -length % 4
+
+
+@KINDS
+def test_any_length_that_cannot_be_is_a_decode_error(trees: list[netlink.Tree], reply: int) -> None:
+    """Of a message and of each attribute at each level: shorter than its header, or beyond what holds it."""
+    dumper, tried = Dumper(reply), 0
+    for tree in trees[:7]:
+        single = message(tree, reply)
+        assert dumper.read(single * 2) == one_by_one(single * 2, reply)  # from now on it knows how they look
+        for before in (0, len(single)):  # as the first message, and where others like it went before
+            fields = [(before, 2 * len(single) - before), *length_fields(single * 2, before + 20, before + len(single))]
+            for position, most in fields:
+                for length in (0, 1, 3, most + 1, 0xFFFF):
+                    changed = bytearray(single * 2)
+                    changed[position : position + 2] = netlink.u16(length)
+                    assert dumper.read(bytes(changed)) is DecodeError, (position, length)
+                    assert one_by_one(bytes(changed), reply) is DecodeError
+                    tried += 1
+    assert tried > 1500
 
 
 @KINDS
