@@ -3,7 +3,7 @@
     python tests/fuzz_guided.py [CORPUS-FOLDER] [-max_total_time=SECONDS]    and other options of libFuzzer
 
 It begins with the captures of real kernels. The first byte says how the others are read: as a capture, as attributes
-and messages, or as the datagrams of a conversation. What it finds it writes down, and is to become a test.
+and messages, or as a datagram of services or of real servers. What it finds it writes down, and is to become a test.
 """
 
 import sys
@@ -26,20 +26,21 @@ def read(data: bytes) -> None:
     elif kind == b"1":
         test_fuzz.read_attributes(rest)
     else:
-        test_fuzz.read_datagrams([rest])
+        reply = netlink.NEW_SERVICE if kind == b"2" else netlink.NEW_DEST
+        test_fuzz.read_datagram(rest, test_fuzz.good_datagram(KERNELS[-1], reply), reply)
 
 
 def seeds(folder: Path) -> None:
     for kernel in KERNELS:
+        for kind, reply in ((b"2", netlink.NEW_SERVICE), (b"3", netlink.NEW_DEST)):
+            (folder / f"{kernel}-{reply}").write_bytes(kind + test_fuzz.good_datagram(kernel, reply))
         for name in ("stats.pcap", "control.pcap"):
             data = capture(kernel, name)
             (folder / f"{kernel}-{name}").write_bytes(b"0" + data)
             for number, record in enumerate(netlink.records(data)):
                 datagram = netlink.datagram(record)
-                mine = netlink.readdress(datagram, seq=3, port=netlink.PORT, family=netlink.IPVS)
                 (folder / f"{kernel}-{name}-{number}-attributes").write_bytes(b"1" + datagram[20:])
                 (folder / f"{kernel}-{name}-{number}-messages").write_bytes(b"1" + datagram)
-                (folder / f"{kernel}-{name}-{number}-conversation").write_bytes(b"2" + mine)
 
 
 if __name__ == "__main__":

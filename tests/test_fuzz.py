@@ -52,17 +52,21 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
     return bytes(copy)
 
 
+def good_datagram(kernel: str, reply: int) -> bytes:
+    """Services, or real servers, as that kernel sent them."""
+    command = {netlink.NEW_SERVICE: netlink.GET_SERVICE, netlink.NEW_DEST: netlink.GET_DEST}[reply]
+    real = netlink.replies_to(capture(kernel), command=command)[0]
+    return netlink.readdress(real, seq=1, port=netlink.PORT, family=netlink.IPVS)
+
+
 @patch.object(lists.DESTINATIONS, "jumps", False)  # a message may be doubled here
-def read_datagram(chance: random.Random) -> None:
+def read_datagram(datagram: bytes, good: bytes, reply: int) -> None:
     """As a client reads it that has read a good one before, so that its fast path is on; after it a good one again.
     What each message is on its own is the oracle."""
-    command, reply = chance.choice([(netlink.GET_SERVICE, netlink.NEW_SERVICE), (netlink.GET_DEST, netlink.NEW_DEST)])
-    real = netlink.replies_to(capture(chance.choice(KERNELS)), command=command)[0]
-    good = netlink.readdress(real, seq=1, port=netlink.PORT, family=netlink.IPVS)
     dumper = Dumper(reply)
-    for datagram in (good, mutate(good, chance), good):
-        read, expected = dumper.read(datagram), one_by_one(datagram, reply)
-        assert read == expected, (datagram.hex(), read, expected)
+    for each in (good, datagram, good):
+        read, expected = dumper.read(each), one_by_one(each, reply)
+        assert read == expected, (each.hex(), read, expected)
 
 
 def read_capture(data: bytes) -> None:
@@ -93,7 +97,9 @@ def case(seed: int) -> None:
         read_attributes(mutate(datagram[20:], chance))
         read_attributes(mutate(datagram, chance))
     else:
-        read_datagram(chance)
+        reply = chance.choice([netlink.NEW_SERVICE, netlink.NEW_DEST])
+        good = good_datagram(chance.choice(KERNELS), reply)
+        read_datagram(mutate(good, chance), good, reply)
 
 
 @pytest.mark.parametrize("part", range(4))
