@@ -183,12 +183,14 @@ def _open(options: Options, stack: ExitStack) -> "tuple[Client, int | None]":
     elif options.record is not None:
         from .capture import Recorder
 
-        # Opened before anything else is done, and written when all is over: a dump that failed is worth keeping,
-        # too, but one that was killed leaves nothing that looks like a recording.
+        socket = NetlinkSocket(netns=options.netns)  # first: where it is refused an older recording stays
+        stack.callback(socket.close)
+        # Opened before anything is asked, and written when all is over: a dump that failed is worth keeping, too, but
+        # one that was killed leaves nothing that looks like a recording.
         file = open(options.record, "wb")  # noqa: SIM115
         conversation = BytesIO()
         stack.callback(_save, conversation, file)
-        transport = Recorder(NetlinkSocket(netns=options.netns), conversation)
+        transport = Recorder(socket, conversation)
     client = Client(netns=options.netns, load_module=options.load_module, transport=transport)
     return stack.enter_context(client), time_of_dump
 
@@ -200,7 +202,7 @@ def _save(conversation: BytesIO, file: "BinaryIO") -> None:
             file.write(conversation.getvalue())
     except OSError as error:
         if os.path.isfile(file.name):  # not a device
-            os.unlink(file.name)
+            os.unlink(os.path.realpath(file.name))
         raise OSError(error.errno, error.strerror, file.name) from None
 
 

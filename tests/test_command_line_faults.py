@@ -40,20 +40,31 @@ def test_a_recording_on_a_full_disk_fails_and_names_the_file(kernel_socket, caps
     assert os.path.exists("/dev/full")
 
 
+@pytest.mark.parametrize("name", ["file.pcap", "link to file.pcap"])
 def test_a_recording_that_cannot_be_written_whole_is_not_left_behind(  # type: ignore[no-untyped-def]
-    kernel_socket, capsys, tmp_path: Path
+    kernel_socket, capsys, tmp_path: Path, name: str
 ) -> None:
     resource = pytest.importorskip("resource")
     kernel_socket(netlink.IPVSKernel([(netlink.service(), [])]))
+    (tmp_path / "link to file.pcap").symlink_to("file.pcap")
     old, usual = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))
     try:
-        assert main(["--record", str(tmp_path / "file.pcap")]) == 1
+        assert main(["--record", str(tmp_path / name)]) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, usual)
     assert_one_line(capsys.readouterr().err, "file.pcap", "too large")
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "file.pcap").exists()
+
+
+def test_a_namespace_that_is_none_leaves_an_older_recording_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "file.pcap"
+    path.write_bytes(CAPTURE.read_bytes())
+    done = run("--record", path, "--netns", tmp_path / "none")
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "none")
+    assert path.read_bytes() == CAPTURE.read_bytes()
 
 
 def test_a_recording_takes_the_place_of_an_older_one(kernel_socket, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
