@@ -14,6 +14,9 @@ import pytest
 from conftest import KERNELS, ROOT, capture_path, run
 from servers import ask, eventually, free_port, running
 
+from ipvsnl import testing
+from ipvsnl.formats import line_protocol
+
 Tool = Callable[[str], str]
 Point = tuple[str, dict[str, str], dict[str, int], int]  # measurement, tags, fields, time
 
@@ -86,6 +89,20 @@ def test_every_tag_field_and_time_is_read_back(kernel: str, influxdb: int) -> No
     (time,) = {int(line.split()[-1]) for line in lines.splitlines()}
     assert ask(influxdb, "/write?db=telegraf", lines) == ""
     assert in_order(points(influxdb)) == in_order(list(document_points(document, time)))
+
+
+NAMES = ["", "a\\", "\\", 'a"b', "a\tb", "a\r", "a\nb", "é", "a\\ b", "=", ", ", "#"]
+
+
+def test_a_service_is_one_point_whatever_the_name_of_its_scheduler(influxdb: int) -> None:
+    """A module chooses it, and a capture may hold anything."""
+    for time, name in enumerate(NAMES, 1):
+        (line,) = line_protocol.render([(testing.service(scheduler=name), [])], time)
+        assert ask(influxdb, "/write?db=telegraf", line) == "", name
+    found = points(influxdb)
+    assert sorted(time for *_, time in found) == [*range(1, len(NAMES) + 1)]
+    for measurement, tags, fields, _ in found:
+        assert (measurement, tags["protocol"], tags["port"], len(fields)) == ("ipvs_virtual_server", "tcp", "80", 8)
 
 
 # telegraf itself is in no Debian. What its configuration calls is tried as it would call it.

@@ -146,6 +146,11 @@ def test_a_tag_is_escaped(scheduler: str, tag: str) -> None:
     assert f",sched={tag} bytes_in=" in lines(replace(SERVICE, scheduler=scheduler))[0]
 
 
+@pytest.mark.parametrize("scheduler", ["", "\\", "\\\\"])
+def test_a_tag_that_cannot_be_written_is_left_out(scheduler: str) -> None:
+    assert ",protocol=tcp bytes_in=" in lines(replace(SERVICE, scheduler=scheduler))[0]
+
+
 @pytest.mark.parametrize(
     ("value", "written"),
     [
