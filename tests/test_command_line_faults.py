@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import netlink
@@ -83,6 +84,50 @@ def test_a_dump_that_failed_is_recorded_too(kernel_socket, tmp_path: Path) -> No
     assert netlink.pack([(netlink.SVC["AF"], netlink.u16(1))]) in path.read_bytes()
 
 
+class Interrupting(netlink.IPVSKernel):
+    """Sends this process a signal instead of the n-th datagram."""
+
+    def __init__(self, after: int, number: int) -> None:
+        super().__init__([(netlink.service(), [netlink.destination()])])
+        self.left, self.number = after, number
+
+    def recv(self) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), self.number)
+        return super().recv()
+
+
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Is not ignored, as it may be where the tests run in the background."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("sigint")
+@pytest.mark.parametrize("after", range(6))  # the families, the services and the real servers, each with its end
+def test_a_recording_that_was_interrupted_is_no_whole_one(kernel_socket, tmp_path: Path, after: int) -> None:  # type: ignore[no-untyped-def]
+    kernel_socket(Interrupting(after, signal.SIGINT))
+    path = tmp_path / "file.pcap"
+    assert main(["--record", str(path)]) == 130
+    assert main(["--replay", str(path)]) == 1
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_recording_that_was_killed_is_empty(kernel_socket, tmp_path: Path, after: int) -> None:  # type: ignore[no-untyped-def]
+    kernel_socket(Interrupting(after, signal.SIGTERM))
+    path = tmp_path / "file.pcap"
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        main(["--record", str(path)])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGTERM
+    assert path.read_bytes() == b""
+
+
 def test_a_replay_of_a_directory_is_one_line(tmp_path: Path) -> None:
     done = run("--replay", tmp_path)
     assert done.returncode == 1
@@ -112,11 +157,7 @@ def test_a_capture_that_goes_on_with_a_gigabyte_of_zeros_is_one_line_at_once(tmp
 def test_a_signal_ends_it_without_a_traceback(number: int, status: int, tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    command = [sys.executable, "-m", "ipvsnl", "--replay", path]
-    # Whoever started the tests may have had SIGINT ignored, as shells do for what runs in the background.
-    process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
-    )
+    process = replaying(path, number)
     fifo = opened_for_writing(path)
     os.write(fifo, CAPTURE.read_bytes()[:4])
     wait_until_more_is_awaited(process.pid, fifo)
@@ -125,6 +166,41 @@ def test_a_signal_ends_it_without_a_traceback(number: int, status: int, tmp_path
     os.close(fifo)
     assert process.returncode == status
     assert stderr in ("", "ipvsnl: interrupted\n")
+
+
+def test_a_fifo_that_nobody_writes_to_is_waited_for_until_a_signal(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    process = replaying(path, signal.SIGINT)
+    wait_until_it_sleeps(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "ipvsnl: interrupted\n")
+
+
+def replaying(path: Path, number: int) -> "subprocess.Popen[str]":
+    """The program, which this signal ends. Whoever started the tests may have had SIGINT ignored, as shells do for what
+    runs in the background."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ipvsnl", "--replay", path],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
+
+
+def wait_until_it_sleeps(process: int) -> None:
+    """And has done nothing for half a second."""
+    status, since = "", time.monotonic()
+    for _ in range(1200):
+        before, status = status, Path(f"/proc/{process}/status").read_text()
+        if status != before or "State:\tS" not in status:
+            since = time.monotonic()
+        elif time.monotonic() - since > 0.5:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{process} does not sleep")
 
 
 def wait_until_more_is_awaited(reader: int, pipe: int) -> None:
@@ -149,10 +225,25 @@ def opened_for_writing(fifo: Path) -> int:
     raise AssertionError(f"nobody reads {fifo}")
 
 
-def test_output_that_the_encoding_of_stdout_does_not_have_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "file.pcap"
+@pytest.fixture
+def capture_with_an_accent(tmp_path: Path) -> Path:
+    """With a scheduler whose name is not ASCII."""
+    path = tmp_path / "accent.pcap"
     path.write_bytes(CAPTURE.read_bytes().replace(b"rr\0", "é\0".encode()))
-    done = run("--replay", path, env={"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"})
+    return path
+
+
+NO_UTF8 = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+
+
+@pytest.mark.parametrize("environment", NO_UTF8, ids=str)
+def test_output_that_the_encoding_of_stdout_does_not_have_is_one_line(
+    environment: "dict[str, str]", capture_with_an_accent: Path
+) -> None:
+    done = run("--replay", capture_with_an_accent, env={"PATH": os.environ["PATH"], **environment})
     assert done.returncode == 1
     assert_one_line(done.stderr, "writing the output", "PYTHONUTF8=1")
 
@@ -163,10 +254,13 @@ def test_a_full_stderr_does_not_change_the_status() -> None:
         assert subprocess.run([sys.executable, "-m", "ipvsnl", "--bogus"], cwd=ROOT, stderr=full).returncode == 2
 
 
-def test_output_needs_no_locale() -> None:
-    for format in ("line", "json", "prometheus"):
-        done = run("--replay", CAPTURE, "-f", format, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
-        assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize("format, written", [("line", "é"), ("json", "\\u00e9"), ("prometheus", "é")])
+def test_output_needs_no_locale(format: str, written: str, capture_with_an_accent: Path) -> None:
+    """Without one Python writes UTF-8."""
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+    done = run("--replay", capture_with_an_accent, "-f", format, env=environment, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert written in done.stdout
 
 
 def test_of_two_formats_the_last_one_counts(capfd: pytest.CaptureFixture[str]) -> None:
