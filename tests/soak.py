@@ -20,6 +20,24 @@ ENTRIES = [
     (netlink.service(PORT=netlink.be16(port)), [netlink.destination(PORT=netlink.be16(n)) for n in range(3)])
     for port in range(1, 4)
 ]
+LONG = [(netlink.service(PORT=netlink.be16(port)), []) for port in range(1, 101)]  # takes a second dump
+
+
+class Socket(netlink.IPVSKernel):
+    """Has a descriptor, as a socket has, and there may be more of it. Only those others have room for the long list."""
+
+    def __init__(self, entries: "list[tuple[netlink.Tree, list[netlink.Tree]]]", room: int = 32000) -> None:
+        super().__init__(entries)
+        self.room = room
+        self.descriptor = os.open(os.devnull, os.O_RDONLY)
+
+    def another(self, offer: int) -> "Socket":
+        return Socket(self.entries, 64000)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self.descriptor)
+        super().close()
 
 
 def fault(number: int) -> netlink.Reply:
@@ -27,23 +45,28 @@ def fault(number: int) -> netlink.Reply:
 
 
 def run(count: int) -> None:
-    """As many dumps, every tenth with a client of its own, every seventh with a fault, every fifth given up."""
-    client = Client(transport=netlink.IPVSKernel(ENTRIES))
+    """As many dumps, every tenth with a client of its own, every seventh with a fault, every fifth given up, every
+    hundredth of a long list."""
+    client = Client(transport=Socket(ENTRIES))
     for number in range(count):
         if number % 10 == 0:
             client.close()
-            client = Client(transport=netlink.IPVSKernel(ENTRIES))
+            client = Client(transport=Socket(ENTRIES))
         if number % 7 == 0:
-            kernel = netlink.IPVSKernel(ENTRIES)
-            broken = Client(transport=kernel)
-            reply = fault(number)
-            kernel.special = lambda request, reply=reply: [reply]  # type: ignore[misc]
-            with contextlib.suppress(IPVSError):
-                broken.services()
+            kernel = Socket(ENTRIES)
+            with Client(transport=kernel) as broken:
+                reply = fault(number)
+                kernel.special = lambda request, reply=reply: [reply]  # type: ignore[misc]
+                with contextlib.suppress(IPVSError):
+                    broken.services()
+        if number % 100 == 0:
+            with Client(transport=Socket(LONG)) as long:
+                assert len(long.services()) == len(LONG)
         entries = client.dump()
         next(entries)
         if number % 5:
             list(entries)
+    client.close()
 
 
 def usage() -> "tuple[int, int]":
