@@ -3,9 +3,12 @@
 This is what can be tested of the generic layer and of the socket where there is no IPVS.
 """
 
+import errno
 import os
+import socket
 import sys
 
+import netlink
 import pytest
 from conftest import ROOT, run, run_python
 
@@ -59,6 +62,39 @@ def test_a_connection_goes_on_after_a_refusal_and_a_dump_that_was_given_up(conne
         connection.load_family("no such family")
     next(iter(connection.dump(0x10, 3, b"", reply=1, doing="listing the families")))
     assert NLCTRL in connection.families()
+
+
+def test_a_datagram_that_is_cut_off_is_an_error_and_the_next_question_has_room() -> None:
+    transport = NetlinkSocket(offer=64)
+    connection = Connection(transport)
+    with pytest.raises(NetlinkError) as caught:
+        connection.families()
+    assert caught.value.errno == errno.EMSGSIZE
+    assert NLCTRL in connection.families()
+    transport.close()
+
+
+def test_a_receive_buffer_that_overflows_is_an_error_and_the_next_question_is_answered() -> None:
+    """The kernel then stops a dump, and goes on with it when something is received."""
+    transport = NetlinkSocket()
+    connection = Connection(transport)
+    expected = connection.families()
+    transport._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel makes it as small as it may be
+    for seq in range(100):  # and nobody receives the answers
+        transport.send(netlink.message(0x10, netlink.attribute(2, b"nlctrl\0"), command=3, flags=1, seq=seq + 1000))
+    with pytest.raises(NetlinkError) as caught:
+        connection.families()
+    assert caught.value.errno == errno.ENOBUFS
+    assert connection.families() == expected
+    transport.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may send to other processes")
+def test_no_other_process_can_slip_in_an_answer() -> None:
+    transport = NetlinkSocket()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16) as other, pytest.raises(ConnectionRefusedError):
+        other.sendto(netlink.done(seq=1, port=transport.port), (transport.port, 0))
+    transport.close()
 
 
 def test_two_sockets_have_different_ports() -> None:
