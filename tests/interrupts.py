@@ -7,15 +7,23 @@ from types import FrameType
 from typing import Any
 
 import ipvsnl
+from ipvsnl.transport import NetlinkSocket
 
 Trace = Callable[[FrameType, str, Any], Any]
 
 
-def interrupt(act: Callable[[], object], *modules: str) -> Iterator[int]:
-    """Does this again and again, and interrupts it one instruction of these modules later each time, until it is done
-    undisturbed. Yields after each interrupt. Whatever calls `act` must not be traced itself."""
+class Impatient(NetlinkSocket):
+    """The kernel has answered by the time it has taken the question. Whoever waits, waits for what does not come."""
+
+    def _wait(self) -> None:
+        raise AssertionError("nothing is there")
+
+
+def interrupt(act: Callable[[], object], *modules: str, step: int = 1) -> Iterator[int]:
+    """Does this again and again, and interrupts it one instruction of these modules later each time, or `step` of them,
+    until it is done undisturbed. Yields after each interrupt."""
     files = {sys.modules[f"{ipvsnl.__name__}.{name}"].__file__ for name in modules}
-    for number in itertools.count():
+    for number in itertools.count(0, step):
         left = number
 
         def trace(frame: FrameType, event: str, argument: Any) -> "Trace | None":

@@ -6,20 +6,13 @@ from collections.abc import Iterator
 
 import netlink
 import pytest
-from interrupts import interrupt
+from interrupts import Impatient, interrupt
 
 from ipvsnl import Client
 from ipvsnl.genl import Connection
 from ipvsnl.transport import BUFFER_SIZE, NetlinkSocket
 
 SERVICE, POOL = netlink.service(), [netlink.destination()]
-
-
-class Impatient(NetlinkSocket):
-    """The kernel has answered by the time it has taken the question. Whoever waits, waits for what does not come."""
-
-    def _wait(self) -> None:
-        raise AssertionError("nothing is there")
 
 
 def test_after_an_interrupt_at_any_instruction_the_families_are_listed_at_once() -> None:
