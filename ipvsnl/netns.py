@@ -44,7 +44,10 @@ def call_inside(netns: "str | int", action: "Callable[[], T]") -> "T":
             raised.append(error)
 
     thread = Thread(target=go)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # which is how Python says it
+        raise netlink_error(errno.EAGAIN, f"starting a thread for the network namespace {netns}") from None
     thread.join()
     if raised:
         raise raised[0]

@@ -10,7 +10,7 @@ import sys
 
 import netlink
 import pytest
-from conftest import ROOT, run, run_python
+from conftest import as_nobody, run
 
 from ipvsnl import NetlinkError
 from ipvsnl.genl import Connection, Family
@@ -117,15 +117,6 @@ def test_a_kernel_that_says_nothing_ends_in_a_timeout() -> None:
     with pytest.raises(TimeoutError):
         transport.recv_into(bytearray(65536))
     transport.close()
-
-
-def as_nobody(code: str) -> str:
-    """What this code prints as a user without any privilege."""
-    drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ""
-    # Imported before the drop: the files need not be readable to others.
-    return run_python(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import socket, ipvsnl.cli, ipvsnl.genl\n{drop}{code}"
-    )
 
 
 def test_families_are_listed_without_any_privilege() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import netlink
 import pytest
-from conftest import ROOT, run, run_python
+from conftest import as_nobody, run, run_python
 
 from ipvsnl import Client, NetlinkError, netns
 from ipvsnl.cli import main
@@ -135,18 +135,24 @@ def test_a_fifo_does_not_make_it_wait(tmp_path: Path) -> None:
 
 
 def test_without_privilege_it_names_the_capability() -> None:
-    drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)" if os.geteuid() == 0 else ""
-    # Imported before the drop: the files need not be readable to others.
-    code = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
-import ctypes, socket, ipvsnl.cli, ipvsnl.netns
-{drop}
+    code = """
 try:
     ipvsnl.Client(netns="/proc/self/ns/net")
 except ipvsnl.PermissionDeniedError as error:
     print(error)
 """
-    assert "CAP_SYS_ADMIN" in run_python(code)
+    assert "CAP_SYS_ADMIN" in as_nobody(code)
+
+
+def test_where_there_may_be_no_more_threads_that_is_a_netlink_error() -> None:
+    code = """
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+try:
+    ipvsnl.Client(netns="/proc/self/ns/net")
+except ipvsnl.NetlinkError as error:
+    print(error)
+"""
+    assert "starting a thread" in as_nobody(code) and "EAGAIN" in as_nobody(code)
 
 
 def test_a_python_that_cannot_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
