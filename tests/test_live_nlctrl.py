@@ -119,6 +119,12 @@ def test_a_kernel_that_says_nothing_ends_in_a_timeout() -> None:
     transport.close()
 
 
+@pytest.mark.parametrize("timeout", [0, -1, 2**31 / 1000, float("inf"), float("nan")])
+def test_a_timeout_that_cannot_be_is_a_value_error(timeout: float) -> None:
+    with pytest.raises(ValueError, match=f"{timeout} seconds"):
+        NetlinkSocket(timeout=timeout)
+
+
 def test_families_are_listed_without_any_privilege() -> None:
     code = """
 from ipvsnl.genl import Connection
