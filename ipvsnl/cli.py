@@ -196,13 +196,13 @@ def _open(options: Options, stack: ExitStack) -> "tuple[Client, int | None]":
 
 
 def _save(conversation: BytesIO, file: "BinaryIO") -> None:
-    """Writes all of it, or leaves no file."""
+    """Writes all of it, or leaves an empty file."""
     try:
         with file:
             file.write(conversation.getvalue())
     except OSError as error:
         if os.path.isfile(file.name):  # not a device
-            os.unlink(os.path.realpath(file.name))
+            os.truncate(file.name, 0)
         raise OSError(error.errno, error.strerror, file.name) from None
 
 

@@ -42,7 +42,7 @@ def test_a_recording_on_a_full_disk_fails_and_names_the_file(kernel_socket, caps
 
 
 @pytest.mark.parametrize("name", ["file.pcap", "link to file.pcap"])
-def test_a_recording_that_cannot_be_written_whole_is_not_left_behind(  # type: ignore[no-untyped-def]
+def test_a_recording_that_cannot_be_written_whole_is_emptied(  # type: ignore[no-untyped-def]
     kernel_socket, capsys, tmp_path: Path, name: str
 ) -> None:
     resource = pytest.importorskip("resource")
@@ -56,7 +56,7 @@ def test_a_recording_that_cannot_be_written_whole_is_not_left_behind(  # type: i
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, usual)
     assert_one_line(capsys.readouterr().err, "file.pcap", "too large")
-    assert not (tmp_path / "file.pcap").exists()
+    assert (tmp_path / "file.pcap").read_bytes() == b""
 
 
 def test_a_namespace_that_is_none_leaves_an_older_recording_as_it_is(tmp_path: Path) -> None:
@@ -121,9 +121,11 @@ def test_a_recording_that_was_killed_is_empty(kernel_socket, tmp_path: Path, aft
     path = tmp_path / "file.pcap"
     child = os.fork()
     if not child:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        main(["--record", str(path)])
-        os._exit(0)
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            main(["--record", str(path)])
+        finally:
+            os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGTERM
     assert path.read_bytes() == b""
 
