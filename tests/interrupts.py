@@ -22,6 +22,7 @@ class Impatient(NetlinkSocket):
 def interrupt(act: Callable[[], object], *modules: str, step: int = 1) -> Iterator[int]:
     """Does this again and again, and interrupts it one instruction of these modules later each time, or `step` of them,
     until it is done undisturbed. Yields after each interrupt."""
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for one such frame when settrace() is called
     files = {sys.modules[f"{ipvsnl.__name__}.{name}"].__file__ for name in modules}
     for number in itertools.count(0, step):
         left = number

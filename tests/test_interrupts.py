@@ -1,8 +1,11 @@
 """A question that is interrupted by a signal, at whatever point: the next one is answered, at once and right."""
 
+import contextlib
+import errno
+import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import netlink
 import pytest
@@ -16,6 +19,8 @@ SERVICE, POOL = netlink.service(), [netlink.destination()]
 
 
 def test_after_an_interrupt_at_any_instruction_the_families_are_listed_at_once() -> None:
+    """Of a dump there is nothing left over here on a kernel that ends it in the datagram of its last entries, as newer
+    ones do: that is for DumpingKernel, and for tests/kernel."""
     socket = Impatient()
     connection = Connection(socket)
     expected = connection.families("nlctrl")
@@ -27,25 +32,42 @@ def test_after_an_interrupt_at_any_instruction_the_families_are_listed_at_once()
     socket.close()
 
 
-def test_after_an_interrupt_at_any_instruction_both_lists_are_read_at_once() -> None:
-    kernel = netlink.DumpingKernel([(SERVICE, POOL)])
-    with Client(transport=kernel) as client:
-        expected = list(client.dump())
-        count = 0
-        for _ in interrupt(lambda: list(client.dump()), "transport", "genl", "lists", "layout"):
-            assert list(client.dump()) == expected
-            count += 1
-    assert count > 500
+@pytest.mark.parametrize(("anew", "step"), [(False, 1), (True, 19)], ids=["by a client in use", "by a new client"])
+def test_after_an_interrupt_at_any_instruction_both_lists_are_read_at_once(anew: bool, step: int) -> None:
+    def open_client() -> Client:
+        return Client(transport=netlink.DumpingKernel([(SERVICE, POOL)]))
+
+    def ask() -> None:
+        if anew:
+            clients.append(open_client())
+        list(clients[-1].dump())
+
+    clients, count = [open_client()], 0
+    expected = list(clients[0].dump())
+    for _ in interrupt(ask, "transport", "genl", "lists", "layout", step=step):
+        assert list(clients[-1].dump()) == expected
+        count += 1
+    assert count > 300
+
+
+@contextlib.contextmanager
+def alarms(seconds: float, handler: Callable[[], None]) -> Iterator[None]:
+    """Signals at such intervals."""
+    usual = signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, usual)
 
 
 @pytest.fixture
 def ticking() -> Iterator[None]:
-    """A signal comes every 5 ms, and its handler returns."""
-    usual = signal.signal(signal.SIGALRM, lambda *_: None)
-    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, usual)
+    """A signal comes every 5 ms, and its handler returns, for a while."""
+    ticks = iter(range(3000))
+    with alarms(0.005, lambda: None if next(ticks, None) is not None else pytest.fail("this has no end")):
+        yield
 
 
 @pytest.mark.usefixtures("ticking")
@@ -69,15 +91,19 @@ def test_signals_during_dumps_go_unnoticed() -> None:
 
 
 def test_a_signal_whose_handler_raises_ends_the_waiting() -> None:
-    def give_up(*_: object) -> None:
+    def give_up() -> None:
         raise KeyboardInterrupt
 
     socket = NetlinkSocket(timeout=None)
-    usual = signal.signal(signal.SIGALRM, give_up)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(KeyboardInterrupt):
-            socket.recv_into(bytearray(BUFFER_SIZE))
-    finally:
-        signal.signal(signal.SIGALRM, usual)
-        socket.close()
+    with pytest.raises(KeyboardInterrupt), alarms(0.1, give_up):
+        socket.recv_into(bytearray(BUFFER_SIZE))
+    socket.close()
+
+
+def test_a_socket_that_a_signal_closes_while_it_waits_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    socket = NetlinkSocket()
+    poll = select.poll
+    monkeypatch.setattr("select.poll", lambda: socket.close() or poll())
+    with pytest.raises(OSError) as caught:
+        socket.recv_into(bytearray(BUFFER_SIZE))
+    assert caught.value.errno == errno.EBADF
