@@ -126,9 +126,10 @@ class Replay:
         return [family, genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)]
 
     def recv_into(self, buffer: bytearray) -> int:
-        for datagram in self._rest:
-            return put(datagram, buffer)
-        raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
+        datagram = next(self._rest, None)
+        if datagram is None:
+            raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
+        return put(datagram, buffer)
 
     def drain(self) -> None:
         self._rest = iter(())

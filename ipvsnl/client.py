@@ -62,8 +62,8 @@ class Client:
     netns        the network namespace to read: a name of ip netns, or a path such as /proc/PID/ns/net; by default that
                  of the calling thread, which stays there in any case. Another one needs CAP_SYS_ADMIN, too
     load_module  let the kernel load the module ip_vs if it is not there; by default nothing is loaded
-    timeout      how long to wait for each datagram, seconds, more than 0 and at most 24 days (else ValueError); None
-                 is for ever
+    timeout      how long to wait for a datagram that is not there, seconds, more than 0 and less than 2**31 / 1000
+                 (else ValueError); None is for ever
     transport    what answers instead of a socket to the kernel, such as capture.Replay; it is closed with the client,
                  and netns and timeout, which are the socket's, do not matter to it
 

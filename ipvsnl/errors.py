@@ -18,7 +18,7 @@ HINTS = {
     errnos.EPERM: PRIVILEGE,
     errnos.EACCES: PRIVILEGE,
     errnos.EBUSY: "an earlier dump still runs on this socket: ask again, and use one client for each thread",
-    errnos.ENOBUFS: "the socket's receive buffer overflowed and a reply was lost: ask again",
+    errnos.ENOBUFS: "the socket's receive buffer overflowed, or the kernel had no memory for the answer: ask again",
     errnos.EMSGSIZE: "a datagram did not fit the receive buffer and was cut off: please report the kernel's version",
     errnos.ETIMEDOUT: "the kernel did not answer in time: ask again, or pass a longer timeout",
     errnos.ESRCH: "services() and ipvsadm -Ln list those that there are",

@@ -136,11 +136,10 @@ class Connection:
         if self.awaited:
             # The kernel keeps one dump a socket, and answers EBUSY to a second (netlink_dump_start()). What is left of
             # one that was given up need not be waited for: a datagram is filled when the one before it is received.
-            # EBUSY comes nevertheless after a dump that stopped for want of memory. It is received like a datagram, and
-            # so sets that dump going again, whose rest is then read here.
+            # EBUSY comes nevertheless after a dump that stopped for want of memory (ENOBUFS of netlink_dump()). It is
+            # received like a datagram, and so sets that dump going again, whose rest is then read here.
             transport.drain()
         self.seq = seq = self.seq % 0xFFFFFFFF + 1
-        self.offset = self.end = 0
         self.awaited = True  # before it is sent: a signal may end this at any point
         try:
             transport.send(request(family, NLM_F_REQUEST | flags, seq, transport.port, command, attributes))

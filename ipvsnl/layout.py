@@ -77,7 +77,7 @@ class Table:
         """Whether all of the messages are of the layout, and have this sequence number and this port."""
         self._seqs[:] = WORD.pack(seq) * self._count
         if port != self._port:
-            self._port, self._ports[:] = port, WORD.pack(port) * self._count
+            self._ports[:], self._port = WORD.pack(port) * self._count, port
         return self._columns == self._must
 
 

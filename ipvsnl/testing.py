@@ -152,7 +152,7 @@ class Kernel:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
 
     def close(self) -> None:
-        self._queue = []
+        self.drain()
 
     def another(self, offer: int) -> None:
         """None: what it answers stays so until the next question, so that no client needs to ask twice."""

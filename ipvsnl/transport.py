@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Transport(Protocol):
-        """Datagrams there and back. Failures are OSError."""
+        """Datagrams there and back. Failures are OSError. Only `another` may be missing."""
 
         port: int  # nlmsg_pid of what belongs to this conversation
 
@@ -61,7 +61,9 @@ SMALL_OFFER = 8192 - 320
 
 MESSAGE = 512  # no message of a list is larger: what has room for that was not ended for want of room
 
-TIMEOUT = 5.0  # seconds; the kernel answers in microseconds, unless its mutex is held by a very long list of changes
+# Seconds to wait for a datagram that is not there. The kernel makes them inside send() and recv(): while it does, or
+# waits there for the mutex of IPVS, neither this nor a signal counts.
+TIMEOUT = 5.0
 
 
 _forks = 0  # how many there were on the way from the first process to this one
@@ -80,8 +82,8 @@ class NetlinkSocket:
     """A socket to the generic netlink of one network namespace: of `netns`, a name of ip netns, a path or a descriptor,
     or of that in which it is opened.
 
-    `timeout` is how long to wait for a datagram, seconds; None is for ever. `offer` is how large a buffer to offer,
-    until a datagram has shown that there is more to say than fits.
+    `timeout` is how long to wait for a datagram that is not there, seconds, less than 2**31 / 1000; None is for ever.
+    `offer` is how large a buffer to offer, until a datagram has shown that there is more to say than fits.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class NetlinkSocket:
 
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
-        if timeout is not None and not 0 < timeout * 1000 < 2**31:  # what poll(2) can wait, milliseconds
+        if timeout is not None and not 0 < timeout * 1000 <= 2**31 - 1:  # what poll(2) can wait, milliseconds
             raise ValueError(f"a timeout of {timeout} seconds is none, or of more than 24 days; None waits for ever")
         self._timeout, self._netns, self._offer, self._forks = timeout, netns, offer, _forks
         self.room = self._next_room = LEAST_ROOM
@@ -140,7 +142,10 @@ class NetlinkSocket:
         from select import POLLIN, poll
 
         waiting = poll()
-        waiting.register(self._socket, POLLIN)
+        try:
+            waiting.register(self._socket, POLLIN)
+        except ValueError:  # it has been closed just now
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
         if not waiting.poll(None if self._timeout is None else self._timeout * 1000):
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 

@@ -12,7 +12,6 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple, Union
 
@@ -355,8 +354,11 @@ class DumpingKernel(IPVSKernel):
 
     def drain(self) -> None:
         while self.queue:
-            with suppress(OSError):
+            try:
                 self.recv()
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    return
 
     def another(self, offer: int) -> "DumpingKernel":
         return DumpingKernel(self.entries)

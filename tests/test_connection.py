@@ -243,6 +243,14 @@ def _no_buffer(request: bytes) -> None:
     raise OSError(errno.ENOBUFS, "no buffer")
 
 
+def test_after_a_whole_answer_there_is_nothing_to_throw_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = netlink.ScriptedKernel(lambda request: [tell(b"good", seq=request.seq), netlink.done(seq=request.seq)])
+    client = Connection(kernel)
+    monkeypatch.setattr(kernel, "drain", lambda: pytest.fail("which would be one more system call"))
+    assert dump(client) == dump(client) == [b"good"]
+    assert ask(client) == ask(client) == b"good"
+
+
 def test_families_are_listed_without_asking_for_one_by_name() -> None:
     kernel = netlink.IPVSKernel()
     families = Connection(kernel).families()

@@ -1,13 +1,16 @@
 """What goes wrong between a client and the kernel, and what comes of it: a typed error, and a client that goes on."""
 
 import errno
+import io
 import os
 import threading
 
 import netlink
 import pytest
+from interrupts import Impatient
 
-from ipvsnl import Client, DecodeError, NetlinkError, NotAvailableError
+from ipvsnl import Client, DecodeError, NetlinkError, NotAvailableError, genl
+from ipvsnl.capture import Recorder
 from ipvsnl.genl import Connection
 from ipvsnl.transport import NetlinkSocket
 
@@ -181,13 +184,13 @@ class Sockets(netlink.IPVSKernel):
 def test_a_dump_that_stops_for_want_of_memory_is_over_after_one_busy_answer() -> None:
     """The kernel goes on with it when something is received (netlink_recvmsg()), and there is nothing but the EBUSY
     that it answers to the next question."""
-    stops = [[ONE, OSError(errno.ENOMEM, "no memory"), ONE, netlink.done(seq=2)]]
+    stops = [[ONE, OSError(errno.ENOBUFS, "no memory"), ONE, netlink.done(seq=2)]]
     kernel = netlink.DumpingKernel(
         [(SERVICE, POOL)],
         special=lambda request: stops.pop() if stops and request.type == netlink.IPVS else None,
     )
     client = Client(transport=kernel)
-    for expected in (errno.ENOMEM, errno.EBUSY):
+    for expected in (errno.ENOBUFS, errno.EBUSY):
         with pytest.raises(NetlinkError) as caught:
             client.services()
         assert caught.value.errno == expected
@@ -237,12 +240,21 @@ def test_a_long_list_that_cannot_be_made_sure_for_want_of_a_socket_is_a_netlink_
 
 
 def test_a_forked_child_takes_nothing_of_what_its_parent_waits_for() -> None:
-    transport = NetlinkSocket()
+    transport = Impatient()
     connection = Connection(transport)
-    next(connection.dump(0x10, 3, b"", reply=1, doing="listing"))  # given up: the end is still to come
+    attributes = genl.CTRL_ATTRS.encode({"FAMILY_NAME": "nlctrl"})
+    connection.begin(genl.GENL_ID_CTRL, 0, genl.CTRL_CMD_GETFAMILY, attributes, "asking")
     assert_refused_in_a_child(connection)
-    assert connection.families()
+    connection.receive("asking")
+    assert connection.message("asking")
     transport.close()
+
+
+def test_a_recorded_client_goes_on_after_a_dump_that_was_given_up() -> None:
+    connection = Connection(Recorder(netlink.DumpingKernel([(SERVICE, POOL)]), io.BytesIO()))
+    dump = lambda: connection.dump(netlink.IPVS, netlink.GET_SERVICE, b"", reply=netlink.NEW_SERVICE, doing="")  # noqa: E731
+    next(dump())
+    assert len(list(dump())) == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")

@@ -152,7 +152,8 @@ try:
 except ipvsnl.NetlinkError as error:
     print(error)
 """
-    assert "starting a thread" in as_nobody(code) and "EAGAIN" in as_nobody(code)
+    said = as_nobody(code)
+    assert "starting a thread" in said and "EAGAIN" in said
 
 
 def test_a_python_that_cannot_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
