@@ -25,16 +25,20 @@ def render(
 
 
 def service_line(service: "Service", time: str) -> str:
-    sched = f",sched={service.scheduler}"
-    if not service.scheduler.isalnum():
-        sched = _escaped(service.scheduler)
+    sched = service.scheduler  # of all tags only this, which a module chooses, could need it
+    if not sched.isalnum():
+        sched = sched.translate(ESCAPES).rstrip("\\")  # with which no tag can end
     if service.fwmark is None:
         tags = (
             f"address={service.address},address_family={service.address_family},netmask={service.netmask},"
-            f"port={service.port},protocol={service.protocol}{sched}"
+            f"port={service.port},protocol={service.protocol},sched={sched}"
         )
     else:
-        tags = f"address_family={service.address_family},fwmark={service.fwmark},netmask={service.netmask}{sched}"
+        tags = (
+            f"address_family={service.address_family},fwmark={service.fwmark},netmask={service.netmask},sched={sched}"
+        )
+    if not sched:  # nor can one be empty
+        tags = tags[: -len(",sched=")]
     stats = service.stats
     if (
         stats.connections + stats.pkts_in + stats.pkts_out + stats.bytes_in + stats.bytes_out
@@ -79,13 +83,6 @@ def destination_lines(service: "Service", destinations: "list[Destination]", tim
             )
         )  # fmt: skip
     return b"".join(lines).decode()
-
-
-def _escaped(scheduler: str) -> str:
-    """The tag of a scheduler, the only one that could need it, for a module chooses that name. A tag cannot end in a
-    backslash or be empty: there is none then."""
-    value = scheduler.translate(ESCAPES).rstrip("\\")
-    return f",sched={value}" if value else ""
 
 
 def _clamped(stats: "Stats") -> "Stats":
