@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack, suppress
+from errno import EPIPE
 from getopt import GetoptError, gnu_getopt
 from importlib import import_module
 from io import BytesIO
@@ -112,15 +113,15 @@ def main(argv: "list[str] | None" = None) -> int:
         return _fail(NOT_AVAILABLE, str(error))
     except IPVSError as error:
         return _fail(FAILED, str(error))
-    except BrokenPipeError:
-        # Whoever read us has enough. Python would flush stdout once more at its end, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted")
     except UnicodeEncodeError as error:
         return _fail(FAILED, f"writing the output: {error.reason}: set PYTHONUTF8=1 in the environment")
     except OSError as error:
+        if error.errno == EPIPE and error.filename is None:
+            # Whoever read stdout has enough. Python would flush it once more at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
         subject = "writing the output" if error.filename is None else error.filename or "a file without a name"
         return _fail(FAILED, f"{subject}: {error.strerror}")
 
@@ -146,7 +147,7 @@ def _print_dump_at_each_newline(options: Options, render: "Render", stack: ExitS
     """One client does all dumps. After one that failed, which costs a line on stderr, there is a new one at the next
     newline: by then the kernel may have IPVS, or have it again."""
     opened = None
-    while sys.stdin is not None and sys.stdin.buffer.readline().endswith(b"\n"):
+    while _is_asked():
         try:
             opened = opened or _open(options, stack)
             text = "".join(_dump(options, render, *opened))  # all of it or nothing
@@ -157,6 +158,14 @@ def _print_dump_at_each_newline(options: Options, render: "Render", stack: ExitS
         else:
             sys.stdout.write(text)
             sys.stdout.flush()
+
+
+def _is_asked() -> bool:
+    """Waits for a newline on stdin. False at its end."""
+    try:
+        return sys.stdin is not None and sys.stdin.buffer.readline().endswith(b"\n")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "stdin") from None
 
 
 def _renderer(format: str) -> "Render":

@@ -76,6 +76,31 @@ def test_a_recording_takes_the_place_of_an_older_one(kernel_socket, tmp_path: Pa
     assert main(["--replay", str(path)]) == 0
 
 
+def test_a_recording_to_a_pipe_that_nobody_reads_any_more_fails_and_the_dump_is_printed(  # type: ignore[no-untyped-def]
+    kernel_socket, capsys, tmp_path: Path
+) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    readers = [os.open(path, os.O_RDONLY | os.O_NONBLOCK)]
+
+    def stop_reading(request: netlink.Request) -> None:
+        while readers:
+            os.close(readers.pop())
+
+    kernel_socket(netlink.IPVSKernel([(netlink.service(), [])], special=stop_reading))
+    assert main(["--record", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert_one_line(err, str(path), "Broken pipe")
+    assert out.startswith("ipvs_virtual_server,") and out.count("\n") == 1
+
+
+def test_a_stdin_that_cannot_be_read_is_one_line_that_names_it() -> None:
+    with open(os.devnull, "w") as unreadable:
+        done = run("--execd", "--replay", CAPTURE, stdin=unreadable)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_one_line(done.stderr, "stdin")
+
+
 def test_a_dump_that_failed_is_recorded_too(kernel_socket, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """It is what a report of the failure needs."""
     kernel_socket(netlink.IPVSKernel([(netlink.service(AF=netlink.u16(1)), [])]))
