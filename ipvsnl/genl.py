@@ -8,6 +8,7 @@ This file knows no family but nlctrl, which lists all the others, and does no I/
 `transport` (transport.py for a socket, capture.py for a file), so a test or a capture can stand in for the kernel.
 """
 
+from errno import ECANCELED
 from struct import Struct
 
 from .attrs import Nest, text, u16, u32
@@ -106,10 +107,14 @@ class Connection:
     def dump(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> "Iterator[Message]":
         """Each message of a dump, until its end."""
         self.begin(family, NLM_F_DUMP, command, attributes, doing)
+        seq = self.seq
         while self.awaited:
             self.receive(doing)
             while message := self.message(doing):
                 yield expect(message, family, reply, doing)
+                if self.seq != seq:
+                    todo = "another question was asked before the end of this dump: read one after the other"
+                    raise netlink_error(ECANCELED, doing, todo=todo)
 
     def families(self, name: str = "") -> list[Family]:
         """All families that this kernel has now, or only that of this name. Listing them makes the kernel load no

@@ -4,7 +4,7 @@ The kernel here is a script (tests/netlink.py). Nothing in this file is about IP
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import netlink
 import pytest
@@ -195,6 +195,20 @@ def test_a_dump_that_was_given_up_in_the_datagram_that_has_its_end_is_over() -> 
     client = Connection(netlink.ScriptedKernel(answer))
     next(begin(client))
     assert dump(client) == [netlink.u32(2)] * 2
+
+
+@pytest.mark.parametrize("other", [ask, dump])
+def test_a_dump_that_goes_on_after_another_question_is_an_error(other: "Callable[[Connection], object]") -> None:
+    kernel = netlink.ScriptedKernel(
+        lambda request: pages(request) if request.is_dump else [tell(b"mine", seq=request.seq)]
+    )
+    client = Connection(kernel)
+    messages = begin(client)
+    next(messages)
+    other(client)
+    with pytest.raises(NetlinkError, match="one after the other") as caught:
+        next(messages)
+    assert caught.value.errno == errno.ECANCELED
 
 
 def test_a_connection_goes_on_after_a_kernel_that_did_not_answer_in_time() -> None:
