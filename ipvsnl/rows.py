@@ -143,12 +143,17 @@ def _row(names: "list[str]", values: Values) -> "Row":
     return (*row, *[counters[name] for name in COUNTERS])
 
 
-# What the kernel tells services apart by (__ip_vs_service_find(), __ip_vs_svc_fwm_find()): address family, protocol,
-# address, port and fwmark; and the real servers of one service (ip_vs_lookup_dest()): address, in three parts, port and
-# address family.
-service_identity = itemgetter(slice(5))
+# What the kernel tells a service's real servers apart by (ip_vs_lookup_dest()): address, in three parts, port, family.
 destination_identity = itemgetter(0, 1, 2, 3, 14)
 destination_host = itemgetter(1)  # the last byte of an IPv4 address, which alone tells most of them apart
+
+
+def service_identity(row: "Row") -> "Row":
+    """What the kernel tells services apart by (__ip_vs_service_find(), __ip_vs_svc_fwm_find()): as service_key()."""
+    af, protocol, address, port, fwmark = row[:5]
+    if fwmark:
+        return af, fwmark
+    return af, protocol, address[:4] if af == AF_INET else address, port
 
 
 def services(rows: "Iterable[Row]") -> "list[Service]":

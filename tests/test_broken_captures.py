@@ -146,6 +146,18 @@ def test_the_work_is_proportional_to_the_capture(monkeypatch: pytest.MonkeyPatch
     assert len(read) < 10 * len(numbers)
 
 
+def test_services_that_differ_where_nobody_looks_are_one() -> None:
+    """Else each would have the real servers of all, and a small capture an answer without end."""
+    addresses = [netlink.address("10.0.0.1")[:4] + bytes([number] * 12) for number in range(50)]
+    to = {"seq": 1, "port": netlink.PORT}
+    trees = [netlink.service(ADDR=address) for address in addresses]
+    services = [netlink.message(netlink.IPVS, netlink.pack(t), command=netlink.NEW_SERVICE, **to) for t in trees]
+    flags = netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP
+    asked = netlink.message(netlink.IPVS, command=netlink.GET_SERVICE, flags=flags, **to)
+    data = netlink.pcap([netlink.record(each) for each in (asked, b"".join(services), netlink.done(**to))])
+    assert len(Client(transport=Replay(io.BytesIO(data))).services()) == 1
+
+
 def test_any_byte_may_be_wrong_and_the_worst_is_a_decode_error() -> None:
     start = next(n for n, record in enumerate(RECORDS) if netlink.datagram(record)[16:17] == b"\4")
     small = netlink.pcap(RECORDS[start : start + 6])
