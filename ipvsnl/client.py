@@ -1,6 +1,7 @@
 """Ask the kernel about IPVS: the client that most callers want."""
 
 import errno
+import os
 from _thread import allocate_lock
 from functools import wraps
 
@@ -30,8 +31,9 @@ def _exclusive(method: "Method") -> "Method":
 
     @wraps(method)
     def ask(self: "Client", *args: "Any", **kwargs: "Any") -> "Any":
-        if self._lock.locked():
-            raise NetlinkError(errno.EBUSY, "asking while another answer is awaited")
+        if self._lock.locked():  # and in a child that was forked meanwhile it stays so
+            number = errno.EBUSY if os.getpid() == self._process else errno.EBADF
+            raise NetlinkError(number, "asking while another answer is awaited")
         with self._lock:  # which no signal's exception leaves locked
             try:
                 return method(self, *args, **kwargs)
@@ -88,6 +90,7 @@ class Client:
         self._transport = transport or NetlinkSocket(timeout, netns)
         self._connection = Connection(self._transport)
         self._lock = allocate_lock()
+        self._process = os.getpid()
         self._other: Transport | None = None
         self._make_readers()
         try:

@@ -135,6 +135,32 @@ def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
     assert len(client.services()) == 1
 
 
+def test_a_child_that_was_forked_while_another_thread_asks_gets_a_closed_client() -> None:
+    waiting, going_on = threading.Event(), threading.Event()
+
+    def wait(request: netlink.Request) -> None:
+        if request.type == netlink.IPVS:
+            waiting.set()
+            going_on.wait(10)
+
+    client = Client(transport=netlink.IPVSKernel([(SERVICE, POOL)], special=wait))
+    thread = threading.Thread(target=client.services)
+    thread.start()
+    waiting.wait(10)
+    child = os.fork()
+    if not child:
+        status = 2
+        try:
+            client.info()
+        except NetlinkError as error:
+            status = 0 if error.errno == errno.EBADF else 1
+        finally:
+            os._exit(status)
+    going_on.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def assert_refused_in_a_child(connection: Connection) -> None:
     child = os.fork()
     if not child:
