@@ -203,8 +203,10 @@ def _open() -> "socket.socket":
 
 def _namespace(opened: "socket.socket") -> int:
     """A file descriptor of the network namespace in which this socket was opened."""
-    from fcntl import ioctl  # seldom needed
-
+    try:
+        from fcntl import ioctl  # seldom needed
+    except ImportError:  # in most Pythons it is a file, for which there may be no descriptor left
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
     return ioctl(opened.fileno(), SIOCGSKNS)
 
 
@@ -221,6 +223,8 @@ def _is_in(opened: NetlinkSocket, namespace: int) -> bool:
 
 
 def _open_inside(netns: "str | int") -> "socket.socket":
-    from .netns import call_inside  # seldom needed, and it needs threads
-
+    try:
+        from .netns import call_inside  # seldom needed, and it needs threads
+    except OSError as error:  # no descriptor left to read it with
+        raise netlink_error(error.errno or 0, "reading netns.py") from None
     return call_inside(netns, _open)

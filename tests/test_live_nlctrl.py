@@ -98,6 +98,16 @@ def test_no_other_process_can_slip_in_an_answer() -> None:
     assert caught.value.errno == errno.ECONNREFUSED
 
 
+def test_another_socket_without_a_descriptor_left_to_load_fcntl_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which a client takes for what it is, and goes on with one socket."""
+    transport = NetlinkSocket()
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # how an import of it fails
+    with pytest.raises(OSError) as caught:
+        transport.another(8192)
+    assert caught.value.errno == errno.EMFILE
+    transport.close()
+
+
 def test_two_sockets_have_different_ports() -> None:
     one, other = NetlinkSocket(), NetlinkSocket()
     assert one.port and other.port and one.port != other.port
