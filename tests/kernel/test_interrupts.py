@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from director import REAL, VIP, configure
 from interrupts import Impatient, interrupt
@@ -12,10 +14,12 @@ SERVICES = 120  # more than fit one datagram
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Client:
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """It is closed: a socket keeps its namespace with all services alive, and a dump that was given up the module."""
     monkeypatch.setattr("ipvsnl.client.NetlinkSocket", Impatient)
     monkeypatch.setattr("ipvsnl.transport.NetlinkSocket", Impatient)  # also where one opens another
-    return Client()
+    with Client() as client:
+        yield client
 
 
 def test_after_an_interrupt_at_any_instruction_both_lists_are_read_at_once(client: Client) -> None:
