@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 @dataclass
 class Kind:
     """What is to be known of a list: the command that asks for it and the one that answers, what to call that in an
-    error; where the row of a message is, how to read it with care, and what in it tells entries apart; and how to make
-    the model of rows. The kernel may put all of it in another order (`resizes`), or walk through the beginning of it
-    again in one datagram (`jumps`): windows.py."""
+    error; where the row of a message is, how to read it with care, what in it tells entries apart, and what of that
+    can be had at once (`looks`); and how to make the model of rows. The kernel may put all of it in another order
+    (`resizes`), or walk through the beginning of it again in one datagram (`jumps`): windows.py."""
 
     command: int
     reply: int
@@ -37,6 +37,7 @@ class Kind:
     paths: "list[str]"
     row: "Callable[[bytes], Row]"
     identity: "Callable[[Row], Row]"
+    looks: "Callable[[Row], Row]"
     make: "Callable[..., list[Any]]"
     resizes: bool
     jumps: bool
@@ -47,11 +48,11 @@ WALKED_UNDER_MUTEX = hasattr(os, "uname") and os.uname().release.startswith(("2.
 
 SERVICES = Kind(
     ipvs.GET_SERVICE, ipvs.NEW_SERVICE, "dumping the services", rows.paths("SERVICE", rows.SERVICE_ROW),
-    rows.service_row, rows.service_identity, rows.services, resizes=True, jumps=False,
+    rows.service_row, rows.service_identity, rows.service_looks, rows.services, resizes=True, jumps=False,
 )  # fmt: skip
 DESTINATIONS = Kind(
     ipvs.GET_DEST, ipvs.NEW_DEST, "dumping real servers", rows.paths("DEST", rows.DEST_ROW),
-    rows.destination_row, rows.destination_identity, rows.destinations, resizes=False,
+    rows.destination_row, rows.destination_identity, rows.destination_identity, rows.destinations, resizes=False,
     jumps=not WALKED_UNDER_MUTEX,
 )  # fmt: skip
 
@@ -135,6 +136,7 @@ class ListReader:
                 return reader._windows(family)
 
             try:
-                return settle(dump, again, elsewhere, self._kind.identity, resizes=self._kind.resizes)
+                kind = self._kind
+                return settle(dump, again, elsewhere, kind.identity, looks=kind.looks, resizes=kind.resizes)
             except DumpInterruptedError as error:
                 raise DumpInterruptedError(self._kind.make(error.entries, *context)) from None

@@ -145,6 +145,7 @@ def _row(names: "list[str]", values: Values) -> "Row":
 
 # What the kernel tells a service's real servers apart by (ip_vs_lookup_dest()): address, in three parts, port, family.
 destination_identity = itemgetter(0, 1, 2, 3, 14)
+service_looks = itemgetter(slice(5))  # what service_identity() reads, as it is
 destination_host = itemgetter(1)  # the last byte of an IPv4 address, which alone tells most of them apart
 
 

@@ -104,19 +104,21 @@ def settle(
     elsewhere: "Callable[[], Iterator[Window] | None]",
     identity: "Callable[[Any], Any]",
     *,
+    looks: "Callable[[Any], Any]",
     resizes: bool,
 ) -> "list[Any]":
     """The entries of a list that did not fit one datagram, each once, in the kernel's order; with the values of the
     first dump if the list did not change meanwhile, else with the newest.
 
     `first` is a dump of it, `again()` begins another like it, `elsewhere()` one whose windows end elsewhere, or is None
-    if there is none to be had. DumpInterruptedError where the list changes too much.
+    if there is none to be had. What `looks` alike has the same identity, and is found out faster. DumpInterruptedError
+    where the list changes too much.
     """
     ahead = elsewhere()
     if ahead is None:
         return once([entry for window in first for entry in window.entries], identity)
     second = list(ahead)
-    if _agree(first, second, identity):
+    if _agree(first, second, looks):
         return [entry for window in first for entry in window.entries]
     merge = _Merge(identity, first, resizes)
     merge.read(iter(second))
@@ -135,9 +137,9 @@ def once(entries: "list[Any]", identity: "Callable[[Any], Any]") -> "list[Any]":
     return [*{identity(entry): entry for entry in entries}.values()]
 
 
-def _agree(first: "list[Window]", second: "list[Window]", identity: "Callable[[Any], Any]") -> bool:
+def _agree(first: "list[Window]", second: "list[Window]", looks: "Callable[[Any], Any]") -> bool:
     """Whether these two dumps are of a list that did not change."""
-    one, other = ([*chain(*[map(identity, window.entries) for window in dump])] for dump in (first, second))
+    one, other = ([*chain(*[map(looks, window.entries) for window in dump])] for dump in (first, second))
     return (
         one == other
         and len(set(one)) == len(one)

@@ -112,13 +112,13 @@ class Kernel:
         first = list(dump())
         if not first or is_whole(first):
             return first[0].entries if first else []
-        return settle(first, dump, lambda: dump(3776, 8192), same, resizes=False)
+        return settle(first, dump, lambda: dump(3776, 8192), same, looks=same, resizes=False)
 
     def read(self, resizes: bool = False) -> list[int]:
         first = list(self.dump())
         if not first or is_whole(first):
             return once(first[0].entries, same) if first else []
-        return settle(first, self.dump, self.elsewhere, same, resizes=resizes)
+        return settle(first, self.dump, self.elsewhere, same, looks=same, resizes=resizes)
 
 
 def check(kernel: Kernel, calls: int, resizes: bool = False) -> int:
@@ -216,7 +216,7 @@ def test_a_list_of_any_length_that_does_not_change_takes_one_more_dump_at_most(s
         dump = list(kernel.dump(*sizes))
         whole = not dump or is_whole(dump)
         if not whole:
-            assert settle(dump, kernel.dump, kernel.elsewhere, same, resizes=True) == kernel.entries()
+            assert settle(dump, kernel.dump, kernel.elsewhere, same, looks=same, resizes=True) == kernel.entries()
         assert kernel.dumps == 2 - whole, length
 
 
@@ -234,7 +234,11 @@ ROOM = 32000
 def test_of_a_list_that_did_not_change_the_first_values_count() -> None:
     first = [Window([("a", 1)], 31900, ROOM), Window([("b", 1), ("c", 1)], 704, ROOM)]
     second = [Window([("a", 2), ("b", 2)], 3776, 3328), Window([("c", 2)], 352, ROOM)]
-    assert settle(first, never, lambda: iter(second), first_of, resizes=False) == [("a", 1), ("b", 1), ("c", 1)]
+    assert settle(first, never, lambda: iter(second), first_of, looks=first_of, resizes=False) == [
+        ("a", 1),
+        ("b", 1),
+        ("c", 1),
+    ]
 
 
 def test_of_one_that_changed_the_newest_values_count() -> None:
@@ -242,13 +246,13 @@ def test_of_one_that_changed_the_newest_values_count() -> None:
     second = [Window([("new", 2), ("a", 2)], 3776, 3328), Window([("b", 2), ("c", 2)], 704, ROOM)]
     third = [Window([("new", 3), ("a", 3), ("b", 3), ("c", 3)], 1408, ROOM)]
     dumps = iter([second, third])
-    found = settle(first, lambda: iter(third), lambda: iter(next(dumps)), first_of, resizes=False)
+    found = settle(first, lambda: iter(third), lambda: iter(next(dumps)), first_of, looks=first_of, resizes=False)
     assert sorted(found) == [("a", 3), ("b", 3), ("c", 3), ("new", 3)]
 
 
 def test_where_nothing_can_be_asked_again_the_first_dump_is_all_there_is() -> None:
     first = [Window([("a", 1), ("b", 1)], 31900, ROOM), Window([("b", 2), ("c", 1)], 704, ROOM)]
-    found = settle(first, never, lambda: None, first_of, resizes=False)
+    found = settle(first, never, lambda: None, first_of, looks=first_of, resizes=False)
     assert found == [("a", 1), ("b", 2), ("c", 1)]
 
 
@@ -259,7 +263,7 @@ def test_a_list_that_never_stands_still_is_an_error_with_all_that_was_read() -> 
         return iter([Window([next(numbers) for _ in range(90)], 31900, ROOM) for _ in range(2)])
 
     with pytest.raises(DumpInterruptedError, match="ask again") as caught:
-        settle(list(dump()), dump, dump, same, resizes=False)
+        settle(list(dump()), dump, dump, same, looks=same, resizes=False)
     assert caught.value.entries == list(range(next(numbers)))
 
 
