@@ -1,7 +1,6 @@
 """Ask the kernel about IPVS: the client that most callers want."""
 
 import errno
-import os
 from _thread import allocate_lock
 from functools import wraps
 
@@ -9,7 +8,7 @@ from . import ipvs, rows
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
 from .lists import DESTINATIONS, SERVICES, ListReader
-from .transport import SMALL_OFFER, TIMEOUT, NetlinkSocket
+from .transport import SMALL_OFFER, TIMEOUT, NetlinkSocket, forks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def _exclusive(method: "Method") -> "Method":
     @wraps(method)
     def ask(self: "Client", *args: "Any", **kwargs: "Any") -> "Any":
         if self._lock.locked():  # and in a child that was forked meanwhile it stays so
-            number = errno.EBUSY if os.getpid() == self._process else errno.EBADF
+            number = errno.EBUSY if forks() == self._forks else errno.EBADF
             raise NetlinkError(number, "asking while another answer is awaited")
         with self._lock:  # which no signal's exception leaves locked
             try:
@@ -90,7 +89,7 @@ class Client:
         self._transport = transport or NetlinkSocket(timeout, netns)
         self._connection = Connection(self._transport)
         self._lock = allocate_lock()
-        self._process = os.getpid()
+        self._forks = forks()
         self._other: Transport | None = None
         self._make_readers()
         try:

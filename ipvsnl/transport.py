@@ -66,7 +66,12 @@ MESSAGE = 512  # no message of a list is larger: what has room for that was not 
 TIMEOUT = 5.0
 
 
-_forks = 0  # how many there were on the way from the first process to this one
+_forks = 0
+
+
+def forks() -> int:
+    """How many there were on the way from the first process to this one; to ask for its number is a system call."""
+    return _forks
 
 
 def _count_fork() -> None:
