@@ -1,9 +1,11 @@
 """What goes wrong between a client and the kernel, and what comes of it: a typed error, and a client that goes on."""
 
+import contextlib
 import errno
 import io
 import os
 import threading
+from collections.abc import Iterator
 
 import netlink
 import pytest
@@ -115,11 +117,13 @@ def test_what_belongs_to_another_conversation_is_skipped(name: str) -> None:
     assert len(Client(transport=kernel).services()) == 1
 
 
-def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
+@contextlib.contextmanager
+def client_that_another_thread_asks() -> Iterator[Client]:
+    """And waits for the answer, meanwhile."""
     waiting, going_on = threading.Event(), threading.Event()
 
     def wait(request: netlink.Request) -> None:
-        if request.type == netlink.IPVS:
+        if request.type == netlink.IPVS and not going_on.is_set():
             waiting.set()
             going_on.wait(10)
 
@@ -127,38 +131,33 @@ def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
     thread = threading.Thread(target=client.services)
     thread.start()
     waiting.wait(10)
-    with pytest.raises(NetlinkError, match="one client for each thread") as caught:
-        client.info()
-    assert caught.value.errno == errno.EBUSY
-    going_on.set()
-    thread.join()
+    try:
+        yield client
+    finally:
+        going_on.set()
+        thread.join()
+
+
+def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
+    with client_that_another_thread_asks() as client:
+        with pytest.raises(NetlinkError, match="one client for each thread") as caught:
+            client.info()
+        assert caught.value.errno == errno.EBUSY
     assert len(client.services()) == 1
 
 
 def test_a_child_that_was_forked_while_another_thread_asks_gets_a_closed_client() -> None:
-    waiting, going_on = threading.Event(), threading.Event()
-
-    def wait(request: netlink.Request) -> None:
-        if request.type == netlink.IPVS:
-            waiting.set()
-            going_on.wait(10)
-
-    client = Client(transport=netlink.IPVSKernel([(SERVICE, POOL)], special=wait))
-    thread = threading.Thread(target=client.services)
-    thread.start()
-    waiting.wait(10)
-    child = os.fork()
-    if not child:
-        status = 2
-        try:
-            client.info()
-        except NetlinkError as error:
-            status = 0 if error.errno == errno.EBADF else 1
-        finally:
-            os._exit(status)
-    going_on.set()
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
+    with client_that_another_thread_asks() as client:
+        child = os.fork()
+        if not child:
+            status = 2
+            try:
+                client.info()
+            except NetlinkError as error:
+                status = 0 if error.errno == errno.EBADF else 1
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def assert_refused_in_a_child(connection: Connection) -> None:
