@@ -7,13 +7,13 @@ be a fifth of it, and minimal Pythons lack the gettext that argparse imports.
 import os
 import sys
 import time
-from contextlib import ExitStack, suppress
-from errno import EPIPE
+from contextlib import contextmanager, suppress
 from getopt import GetoptError, gnu_getopt
 from importlib import import_module
 from io import BytesIO
 
 from . import __version__
+from ._stdio import OutputError, ReaderGone, newlines, write
 from .client import Client
 from .errors import DecodeError, IPVSError, NotAvailableError
 from .transport import NetlinkSocket
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO, Callable
 
+    from .capture import Recorder
     from .model import Destination, Info, Service
-    from .transport import Transport
 
     Entries = Iterable[tuple[Service, list[Destination] | None]]
     Render = Callable[[Entries, int, Info | None], Iterator[str]]
+    Source = tuple[Client, int | None]  # and the time of its dumps, None for now
 
 DONE, FAILED, WRONG_ARGUMENTS, NOT_AVAILABLE = range(4)  # exit statuses
 INTERRUPTED = 130  # as shells have it: 128 and SIGINT
@@ -52,12 +53,16 @@ Print the virtual servers and real servers of IPVS, once.
   --version            print the version
   -h, --help           print this
 
+json and prometheus are printed whole or not at all, line as the dump goes on.
+With --execd every dump is printed whole or not at all.
+
 Reading the kernel needs CAP_NET_ADMIN, and with --netns CAP_SYS_ADMIN. Exit
-status: 0 done; 1 the kernel refused, or bytes could not be read; 2 wrong
-arguments; 3 no IPVS here now.
+status: 0 done; 1 the kernel refused, or bytes could not be read or written;
+2 wrong arguments; 3 no IPVS here now; 130 interrupted.
 """
 
 FORMATS = {"line": "line_protocol", "json": "json_document", "prometheus": "prometheus"}  # imported when asked for
+STREAMED = {"line"}  # each of its lines stands alone; half of another document is worth nothing
 EXCLUSIVE = [("--record", "--replay"), ("--netns", "--replay"), ("--record", "--execd")]
 
 
@@ -73,9 +78,9 @@ class Options:
         try:
             options, rest = gnu_getopt(argv, "f:h", long)
         except GetoptError as error:
-            raise WrongArguments(error.msg) from None
+            raise WrongArguments(error.msg.replace("requires argument", "requires an argument")) from None
         if rest:
-            raise WrongArguments(f"unexpected argument {rest[0]}")
+            raise WrongArguments(f"unexpected argument {rest[0]}: to read a capture, use --replay {rest[0]}")
         given = {"--format" if name == "-f" else name: value for name, value in options}  # the last one counts
         self.format: str = given.get("--format", "line")
         if self.format not in FORMATS:
@@ -95,77 +100,71 @@ class Options:
 
 def main(argv: "list[str] | None" = None) -> int:
     """Run the command line with these arguments, by default the program's own, and return its exit status."""
-    if sys.stdout is None:  # how Python says that file descriptor 1 was closed
-        return _fail(FAILED, "there is no standard output to write to")
     try:
-        options = Options(sys.argv[1:] if argv is None else argv)
+        return _run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "interrupted")
+
+
+def _run(argv: "list[str]") -> int:
+    try:
+        options = Options(argv)
         if options.help:
-            print(USAGE, end="")
+            write(sys.stdout, [USAGE])
         elif options.version:
-            print(f"ipvsnl {__version__}")
+            write(sys.stdout, [f"ipvsnl {__version__}\n"])
         else:
             _print_dumps(options)
-        sys.stdout.flush()
-        return DONE
+    except ReaderGone:
+        pass
     except WrongArguments as error:
         return _fail(WRONG_ARGUMENTS, f"{error} (see --help)")
     except NotAvailableError as error:
         return _fail(NOT_AVAILABLE, str(error))
+    except OutputError as error:
+        return _fail(FAILED, f"writing the output: {error}")
     except IPVSError as error:
         return _fail(FAILED, str(error))
-    except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "interrupted")
-    except UnicodeEncodeError as error:
-        return _fail(FAILED, f"writing the output: {error.reason}: set PYTHONUTF8=1 in the environment")
     except OSError as error:
-        if error.errno == EPIPE and error.filename is None:
-            # Whoever read stdout has enough. Python would flush it once more at its end, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return DONE
-        subject = "writing the output" if error.filename is None else error.filename or "a file without a name"
-        return _fail(FAILED, f"{subject}: {error.strerror}")
+        return _fail(FAILED, f"{error.filename or 'a file without a name'}: {error.strerror}")
+    return DONE
 
 
 def _fail(status: int, message: str) -> int:
-    if sys.stderr is not None:  # closed; print() would take stdout instead
-        with suppress(OSError):  # full, or a closed pipe: the status says it, too
-            print("ipvsnl:", *message.splitlines(), file=sys.stderr)
+    """Write the message to stderr, and return the status. A full or closed stderr does not change it."""
+    try:
+        with suppress(OutputError, ReaderGone):
+            write(sys.stderr, [" ".join(["ipvsnl:", *message.splitlines()]) + "\n"])
+    except KeyboardInterrupt:  # stderr may block
+        return INTERRUPTED
     return status
 
 
 def _print_dumps(options: Options) -> None:
+    write(sys.stdout, [])  # fails now if stdout is closed
     render = _renderer(options.format)
-    with ExitStack() as stack:
-        if options.execd:
-            _print_dump_at_each_newline(options, render, stack)
-        else:
-            for text in _dump(options, render, *_open(options, stack)):
-                sys.stdout.write(text)
-
-
-def _print_dump_at_each_newline(options: Options, render: "Render", stack: ExitStack) -> None:
-    """One client does all dumps. After one that failed, which costs a line on stderr, there is a new one at the next
-    newline: by then the kernel may have IPVS, or have it again."""
-    opened = None
-    while _is_asked():
+    if not options.execd:
+        with _opened(options) as source:
+            _print_dump(options, render, source)
+        return
+    # One client does all dumps. After a failure there is a new one at the next newline, since the kernel may have IPVS
+    # by then, or have it again.
+    asked = newlines(sys.stdin)
+    for _ in asked:
         try:
-            opened = opened or _open(options, stack)
-            text = "".join(_dump(options, render, *opened))  # all of it or nothing
+            with _opened(options) as source:
+                _print_dump(options, render, source)
+                for _ in asked:
+                    _print_dump(options, render, source)
         except IPVSError as error:
             _fail(FAILED, str(error))
-            stack.close()
-            opened = None
-        else:
-            sys.stdout.write(text)
-            sys.stdout.flush()
 
 
-def _is_asked() -> bool:
-    """Waits for a newline on stdin. False at its end."""
-    try:
-        return sys.stdin is not None and sys.stdin.buffer.readline().endswith(b"\n")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, "stdin") from None
+def _print_dump(options: Options, render: "Render", source: "Source") -> None:
+    client, time_of_dump = source
+    timestamp = time.time_ns() if time_of_dump is None else time_of_dump
+    pieces = render(_entries(client, options.services_only), timestamp, _info(client, options))
+    write(sys.stdout, pieces, whole=options.execd or options.format not in STREAMED)
 
 
 def _renderer(format: str) -> "Render":
@@ -176,36 +175,61 @@ def _renderer(format: str) -> "Render":
     return render
 
 
-def _open(options: Options, stack: ExitStack) -> "tuple[Client, int | None]":
-    """A client, and the time of its dumps, None for when each is made. What is to be closed goes to `stack`."""
-    transport: Transport | None = None
-    time_of_dump = None
+@contextmanager
+def _opened(options: Options) -> "Iterator[Source]":
     if options.replay is not None:
-        from .capture import Replay
-
-        with open(options.replay, "rb") as capture:
-            try:
-                transport = replay = Replay(capture)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, options.replay) from None
-        time_of_dump = replay.time
+        with _replay(options.replay) as source:
+            yield source
     elif options.record is not None:
-        from .capture import Recorder
+        with (
+            _recorder(options.record, options.netns) as recorder,
+            Client(load_module=options.load_module, transport=recorder) as client,
+        ):
+            yield client, None
+    else:
+        with Client(netns=options.netns, load_module=options.load_module) as client:
+            yield client, None
 
-        socket = NetlinkSocket(netns=options.netns)  # first: where it is refused an older recording stays
-        stack.callback(socket.close)
-        # Opened before anything is asked, and written when all is over: a dump that failed is worth keeping, too, but
-        # one that was killed leaves nothing that looks like a recording.
-        file = open(options.record, "wb")  # noqa: SIM115
-        conversation = BytesIO()
-        stack.callback(_save, conversation, file)
-        transport = Recorder(socket, conversation)
-    client = Client(netns=options.netns, load_module=options.load_module, transport=transport)
-    return stack.enter_context(client), time_of_dump
+
+@contextmanager
+def _replay(path: str) -> "Iterator[Source]":
+    """Open a capture. Every error about it names the file."""
+    from .capture import Replay
+
+    try:
+        with open(path, "rb") as file:
+            try:
+                replay = Replay(file)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from None
+        with Client(transport=replay) as client:
+            yield client, replay.time
+    except DecodeError as error:
+        raise DecodeError(f"{path}: {error.what}", error.todo) from None
+
+
+@contextmanager
+def _recorder(path: str, netns: "str | None") -> "Iterator[Recorder]":
+    """Open a socket that keeps what it says, and write that to a file at the end.
+
+    A dump that failed is worth keeping; one that was killed leaves nothing that looks like a recording.
+    """
+    from .capture import Recorder
+
+    socket = NetlinkSocket(netns=netns)  # first: if it is refused, an older recording stays
+    try:
+        with open(path, "wb") as file:
+            conversation = BytesIO()
+            try:
+                yield Recorder(socket, conversation)
+            finally:
+                _save(conversation, file)
+    finally:
+        socket.close()
 
 
 def _save(conversation: BytesIO, file: "BinaryIO") -> None:
-    """Writes all of it, or leaves an empty file."""
+    """Write all of it, or leave an empty file."""
     try:
         with file:
             file.write(conversation.getvalue())
@@ -213,11 +237,6 @@ def _save(conversation: BytesIO, file: "BinaryIO") -> None:
         if os.path.isfile(file.name):  # not a device
             os.truncate(file.name, 0)
         raise OSError(error.errno, error.strerror, file.name) from None
-
-
-def _dump(options: Options, render: "Render", client: Client, time_of_dump: "int | None") -> "Iterable[str]":
-    timestamp = time.time_ns() if time_of_dump is None else time_of_dump
-    return render(_entries(client, options.services_only), timestamp, _info(client, options))
 
 
 def _info(client: Client, options: Options) -> "Info | None":
