@@ -22,6 +22,12 @@ dataclass, errors.
 annotations would cost each start of the program.
 """
 
+import sys
+
+if sys.version_info < (3, 9):  # noqa: UP036 - it must come before the imports, which older versions cannot parse
+    _text = "ipvsnl: this needs Python 3.9 or later, and runs on Python %d.%d" % sys.version_info[:2]  # noqa: UP031
+    raise SystemExit(_text) if sys.argv[0] in ("-m", "-c") else ImportError(_text)  # Python 2 says -c for -m
+
 from .client import Client, dump
 from .errors import (
     DecodeError,

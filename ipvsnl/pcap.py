@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 LINKTYPE_NETLINK = 253
 MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # the magic numbers, which also tell the unit of the times
-PCAPNG = 0x0A0D0D0A
+OTHER_FILES = {  # by their first bytes: what they are, and the command that makes a pcap file of one
+    b"\x0a\x0d\x0d\x0a": ("a pcapng file", "editcap -F pcap {0} NEW"),
+    b"\x1f\x8b": ("a gzip file", "gunzip -c {0} > NEW"),
+    b"BZh": ("a bzip2 file", "bunzip2 -c {0} > NEW"),
+    b"\xfd7zXZ\0": ("an xz file", "unxz -c {0} > NEW"),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "unzstd -c {0} > NEW"),
+}
 
 FILE_HEADER = Struct("=IHHiIII")  # magic, version 2.4, time zone, accuracy, snap length, link type
 RECORD_HEADER = Struct("=IIII")  # seconds, microseconds or nanoseconds, bytes in the file, bytes on the wire
@@ -67,8 +73,10 @@ def _read_file_header(file: "BinaryIO") -> int:
     if not header:
         raise DecodeError("the capture is empty", "record it again")
     magic = int.from_bytes(header[:4], sys.byteorder)
-    if magic == PCAPNG:
-        raise DecodeError("this is a pcapng file", "turn it into a classic one: editcap -F pcap IN OUT")
+    for beginning, (what, command) in OTHER_FILES.items():
+        if header.startswith(beginning):
+            command = command.format(getattr(file, "name", "FILE"))
+            raise DecodeError(f"this is {what}, not a pcap file", f"read a new file: {command}")
     if int.from_bytes(header[:4][::-1], sys.byteorder) in (MICROSECONDS, NANOSECONDS):
         raise DecodeError(
             "the capture is from a machine of the other byte order, and netlink is in its host's order",

@@ -34,8 +34,11 @@ BROKEN = {
     "one byte": (GOOD[:1], ""),
     "a cut file header": (GOOD[:23], "cut short"),
     "a text": (b"ipvs_virtual_server,address=10.0.0.1\n" * 9, "not a pcap"),
-    "a gzipped capture": (b"\x1f\x8b\x08\0" + bytes(60), "not a pcap"),
-    "pcapng": (b"\x0a\x0d\x0d\x0a" + struct.pack("=III", 28, 0x1A2B3C4D, 1) + bytes(16), "pcapng"),
+    "a gzip file": (b"\x1f\x8b\x08\0" + bytes(60), "gunzip -c "),
+    "a bzip2 file": (b"BZh9" + bytes(60), "bunzip2 -c "),
+    "an xz file": (b"\xfd7zXZ\0" + bytes(60), "unxz -c "),
+    "a zstd file": (b"\x28\xb5\x2f\xfd" + bytes(60), "unzstd -c "),
+    "pcapng": (b"\x0a\x0d\x0d\x0a" + struct.pack("=III", 28, 0x1A2B3C4D, 1) + bytes(16), "editcap -F pcap "),
     "Ethernet": (netlink.pcap(RECORDS, link_type=1), "link type 1,"),
     "cooked Linux packets": (netlink.pcap(RECORDS, link_type=113), "link type 113,"),
     "the other byte order": (netlink.pcap(RECORDS, order=OTHER_ORDER), "byte order"),
@@ -64,7 +67,8 @@ def test_a_broken_capture_is_one_line_that_says_what_it_is(what: str, tmp_path: 
     assert main(["--replay", str(file)]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("ipvsnl: ") and err.count("\n") == 1
-    assert said in err
+    assert err.startswith(f"ipvsnl: {file}: ") and said in err
+    assert not said.endswith(" ") or f"{said}{file} " in err  # a command, and the file's name
 
 
 def test_a_broken_capture_is_so_for_the_program_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The programs run without the variables of this environment, since PYTHONUNBUFFER
 import fcntl
 import io
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -25,8 +26,8 @@ from ipvsnl.cli import main
 
 CAPTURE = str(capture_path("linux-6.1"))
 PYENV = Path.home() / ".pyenv/versions"
-PYTHONS = [sys.executable, "/usr/bin/python3", *map(str, sorted(PYENV.glob("3.*/bin/python")))]
-OLD = [python for python in PYTHONS if "/3.6." in python or "/3.7." in python or "/3.8." in python]
+PYTHONS = [sys.executable, "/usr/bin/python3", *map(str, sorted(PYENV.glob("[23].*/bin/python")))]
+OLD = [python for python in PYTHONS if re.search(r"/(2\.\d+|3\.[0-8])\.\d+/", python)]
 NEW = [python for python in PYTHONS if python not in OLD and os.path.exists(python)]
 PRINTING = {
     "line": ["--replay", CAPTURE],
@@ -437,7 +438,9 @@ TOO_OLD = "ipvsnl: this needs Python 3.9 or later, and runs on Python "
 SIMULATED = "import sys; sys.version_info = (3, 8, 18); import ipvsnl"
 
 
-@pytest.mark.parametrize("command", [[python, "-m", "ipvsnl"] for python in OLD] + [[sys.executable, "-c", SIMULATED]])
+@pytest.mark.parametrize(
+    "command", [[python, "-B", "-m", "ipvsnl"] for python in OLD] + [[sys.executable, "-c", SIMULATED]]
+)
 def test_an_old_python_is_one_line(command: "list[str]") -> None:
     done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
