@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What it costs to start: whole processes against `python3 -c pass`, in pairs, and the modules that an import loads.
+"""Measure the start of the program: milliseconds of whole processes, without the variables of this environment.
 
-bench/startup.py [PAIRS]    of runs for each row of the table, by default 20
+bench/startup.py [RUNS]    of each row, by default 40, of the Python that runs this
 """
 
 import statistics
@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BARE = ["-c", "pass"]
 ROWS = {
+    "python3 -c pass": ["-c", "pass"],
     "replay of a small capture": ["-m", "ipvsnl", "--replay", "tests/fixtures/linux-6.1/stats.pcap"],
     "import ipvsnl": ["-c", "import ipvsnl"],
     "import dataclasses, socket, struct": ["-c", "import dataclasses, socket, struct"],
@@ -20,24 +20,31 @@ ROWS = {
 }
 
 
-def main() -> None:
-    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    print(f"Python {sys.version.split()[0]}, wall time against python3 -c pass, median of {pairs} pairs of runs")
-    for name, arguments in ROWS.items():
-        if run(arguments) is None:
-            print(f"{name:36}not installed")
-            continue
-        times = [(run(arguments) or 0, run(BARE) or 1) for _ in range(pairs)]
-        ratio = statistics.median(ours / bare for ours, bare in times)
-        print(f"{name:36}{ratio:5.2f}   {statistics.median(ours for ours, _ in times) * 1e3:6.1f} ms")
+def main(arguments: "list[str]") -> int:
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    runs = (arguments or ["40"])[0]
+    if len(arguments) > 1 or not (runs.isascii() and runs.isdecimal() and int(runs)):
+        print("usage: bench/startup.py [RUNS], a number above 0", file=sys.stderr)
+        return 2
+    names = [name for name in ROWS if milliseconds(name) is not None]  # this run also fills the caches
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(int(runs)):  # in turn, so that another load of the machine meets every row
+        for name in names:
+            times[name].append(milliseconds(name) or 0)
+    print(f"Python {sys.version.split()[0]}, median of {runs} runs")
+    for name in ROWS:
+        print(f"{name:36}" + (f"{statistics.median(times[name]):6.1f} ms" if name in times else "not installed"))
+    return 0
 
 
-def run(arguments: "list[str]") -> "float | None":
-    """Seconds that the process took, None if it failed."""
-    started = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True)
-    return time.perf_counter() - started if done.returncode == 0 else None
+def milliseconds(row: str) -> "float | None":
+    """Time a process, None if it fails."""
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, *ROWS[row]], cwd=ROOT, env={}, capture_output=True)
+    return (time.perf_counter() - begin) * 1e3 if done.returncode == 0 else None
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 LINKTYPE_NETLINK = 253
 MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # the magic numbers, which also tell the unit of the times
 OTHER_FILES = {  # by their first bytes: what they are, and the command that makes a pcap file of one
-    b"\x0a\x0d\x0d\x0a": ("a pcapng file", "editcap -F pcap {0} NEW"),
-    b"\x1f\x8b": ("a gzip file", "gunzip -c {0} > NEW"),
-    b"BZh": ("a bzip2 file", "bunzip2 -c {0} > NEW"),
-    b"\xfd7zXZ\0": ("an xz file", "unxz -c {0} > NEW"),
-    b"\x28\xb5\x2f\xfd": ("a zstd file", "unzstd -c {0} > NEW"),
+    b"\x0a\x0d\x0d\x0a": ("a pcapng file", "editcap -F pcap '{}' NEW"),
+    b"\x1f\x8b": ("a gzip file", "gunzip -c '{}' > NEW"),
+    b"BZh": ("a bzip2 file", "bunzip2 -c '{}' > NEW"),
+    b"\xfd7zXZ\0": ("an xz file", "unxz -c '{}' > NEW"),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "unzstd -c '{}' > NEW"),
 }
 
 FILE_HEADER = Struct("=IHHiIII")  # magic, version 2.4, time zone, accuracy, snap length, link type
@@ -75,8 +75,8 @@ def _read_file_header(file: "BinaryIO") -> int:
     magic = int.from_bytes(header[:4], sys.byteorder)
     for beginning, (what, command) in OTHER_FILES.items():
         if header.startswith(beginning):
-            command = command.format(getattr(file, "name", "FILE"))
-            raise DecodeError(f"this is {what}, not a pcap file", f"read a new file: {command}")
+            name = str(getattr(file, "name", "FILE")).replace("'", r"'\''")
+            raise DecodeError(f"this is {what}, not a pcap file", f"convert it: {command.format(name)}")
     if int.from_bytes(header[:4][::-1], sys.byteorder) in (MICROSECONDS, NANOSECONDS):
         raise DecodeError(
             "the capture is from a machine of the other byte order, and netlink is in its host's order",

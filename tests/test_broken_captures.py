@@ -68,7 +68,7 @@ def test_a_broken_capture_is_one_line_that_says_what_it_is(what: str, tmp_path: 
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("ipvsnl: ") and err.count("\n") == 1
     assert err.startswith(f"ipvsnl: {file}: ") and said in err
-    assert not said.endswith(" ") or f"{said}{file} " in err  # a command, and the file's name
+    assert not said.endswith(" ") or f"{said}'{file}' " in err  # a command, and the file's name
 
 
 def test_a_broken_capture_is_so_for_the_program_too(tmp_path: Path) -> None:

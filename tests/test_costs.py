@@ -1,10 +1,15 @@
 """What a dump costs, counted instead of timed, so that it is the same everywhere: requests, datagrams, live objects."""
 
 import gc
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import netlink
 import pytest
+from conftest import ROOT, cannot, capture_path
 
 from ipvsnl import Client, Destination, genl, lists
 from ipvsnl.formats import line_protocol
@@ -155,3 +160,51 @@ def test_the_families_are_looked_through_for_a_name_before_any_is_read() -> None
     connection = genl.Connection(netlink.IPVSKernel())
     assert [family.name for family in connection.families("IPVS")] == ["IPVS"]
     assert connection.families("IPV") == []
+
+
+# Modules of the standard library that a replay may import, on Debian's Python and without the variables of this
+# environment: each one costs time at every start. getopt brings gettext, re and warnings.
+ALLOWED = {
+    *("codecs", "collections", "contextlib", "copyreg", "enum", "errno", "functools", "getopt", "gettext"),
+    *("importlib", "io", "itertools", "keyword", "operator", "os", "re", "reprlib", "struct", "time", "types"),
+    "warnings",
+}
+IMPORTED = """
+import os, sys
+before = set(sys.modules)
+from ipvsnl.cli import main
+main(sys.argv[1:])
+sys.stderr.write(" ".join({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+@pytest.mark.parametrize("python", ["/usr/bin/python3", sys.executable])
+def test_a_replay_imports_few_modules(python: str) -> None:
+    if not os.path.exists(python):
+        cannot(f"there is no {python}")
+    command = [python, "-S", "-c", IMPORTED, "--replay", str(capture_path("linux-6.1"))]
+    done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 21
+    imported = {name for name in done.stderr.split() if not name.startswith("_")}
+    assert "ipvsnl" in imported
+    assert imported - {"ipvsnl"} <= ALLOWED
+
+
+@pytest.mark.parametrize(
+    "arguments, status",
+    [(["--help"], 0), (["2"], 0), (["0"], 2), (["-1"], 2), (["many"], 2), (["1", "2"], 2)],
+    ids=str,
+)
+def test_the_startup_benchmark_needs_a_right_number(arguments: "list[str]", status: int) -> None:
+    command = [sys.executable, "bench/startup.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr and (done.stdout or done.stderr)
+    assert status or done.stderr == ""
+
+
+def test_the_startup_benchmark_gives_milliseconds() -> None:
+    done = subprocess.run([sys.executable, "bench/startup.py", "2"], cwd=ROOT, capture_output=True, text=True)
+    figures = re.findall(r"^(python3 -c pass|replay of a small capture) +(\d+\.\d) ms$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in figures] == ["python3 -c pass", "replay of a small capture"]
+    assert all(float(figure) > 1 for _, figure in figures)
