@@ -53,8 +53,8 @@ Print the virtual servers and real servers of IPVS, once.
   --version            print the version
   -h, --help           print this
 
-json and prometheus are printed whole or not at all, line as the dump goes on.
-With --execd every dump is printed whole or not at all.
+A dump that fails has printed nothing of json and prometheus, but may have
+printed whole lines of line; with --execd it has printed nothing.
 
 Reading the kernel needs CAP_NET_ADMIN, and with --netns CAP_SYS_ADMIN. Exit
 status: 0 done; 1 the kernel refused, or bytes could not be read or written;

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def test_a_stdin_that_does_not_block_is_waited_for() -> None:
     with subprocess.Popen(command, cwd=ROOT, stdin=reading, stdout=subprocess.PIPE, env={}) as process:
         os.close(reading)
         assert process.stdout
-        for _ in range(3):  # before the second one, there was a moment without input
+        for _ in range(3):
+            time.sleep(0.3)  # long enough to give up
             os.write(writing, b"\n")
             assert process.stdout.readline().startswith(b"{")
         os.close(writing)
