@@ -30,6 +30,7 @@ if sys.version_info < (3, 9):  # noqa: UP036 - it must come before the imports, 
 
 from .client import Client, dump
 from .errors import (
+    AlreadyExistsError,
     DecodeError,
     DumpInterruptedError,
     IPVSError,
@@ -43,6 +44,7 @@ from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Time
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlreadyExistsError",
     "Client",
     "Daemon",
     "DecodeError",

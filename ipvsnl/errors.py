@@ -1,49 +1,52 @@
-"""Every failure of this package is one of these, and its text tells the reader what to do next.
+"""The errors of this package. The text of each names the next step.
 
-They inherit from the built-in exceptions that fit (OSError, PermissionError, LookupError, ValueError), so that a caller
-who catches those catches ours; one who wants everything catches IPVSError.
+They inherit from the built-in exceptions that fit (OSError, PermissionError, FileExistsError, TimeoutError,
+LookupError, ValueError), so that a caller who catches those catches these. IPVSError catches everything.
 """
 
 import errno as errnos
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from ._typing import typing
 
 PRIVILEGE = "this needs CAP_NET_ADMIN in the initial user namespace: run it as root, or grant that capability"
 
-# What helps against each errno; what is not listed speaks for itself.
+# What helps against each errno. An errno that is not listed speaks for itself.
 HINTS = {
     errnos.EPERM: PRIVILEGE,
     errnos.EACCES: PRIVILEGE,
     errnos.EBUSY: "an earlier dump still runs on this socket: ask again, and use one client for each thread",
     errnos.ENOBUFS: "the socket's receive buffer overflowed, or the kernel had no memory for the answer: ask again",
-    errnos.EMSGSIZE: "a datagram did not fit the receive buffer and was cut off: please report the kernel's version",
+    errnos.EMSGSIZE: "a datagram did not fit the receive buffer and was cut off: ask again",
     errnos.ETIMEDOUT: "the kernel did not answer in time: ask again, or pass a longer timeout",
-    errnos.ESRCH: "services() and ipvsadm -Ln list those that there are",
-    errnos.EBADF: "the socket is closed, or is another process's: open a new client",
+    errnos.EBADF: "the socket is closed, or belongs to another process: open a new client",
 }
 
 
 class IPVSError(Exception):
-    """The root of every error that this package raises."""
+    """The base class of every error that this package raises."""
 
 
 class NetlinkError(IPVSError, OSError):
-    """The kernel, or the socket to it, refused.
+    """The kernel, or the socket to it, refused a request.
 
-    `errno` is the kernel's own number, `strerror` its meaning, `ext_ack` the text that the kernel sent with it
-    (NLMSGERR_ATTR_MSG of an extended acknowledgement, netlink(7)) or None, `doing` what was being asked, `todo` what
-    helps or None.
+    `errno` is the kernel's number and `strerror` its meaning. `ext_ack` is the text that the kernel sent with it
+    (NLMSGERR_ATTR_MSG of an extended acknowledgement, netlink(7)) or None. `doing` says what was requested, `todo`
+    what helps, or is None.
     """
 
-    def __init__(self, errno: int, doing: str, ext_ack: "str | None" = None, todo: "str | None" = None) -> None:
+    def __init__(
+        self,
+        errno: int,
+        doing: str,
+        ext_ack: "typing.Optional[str]" = None,
+        todo: "typing.Optional[str]" = None,
+    ) -> None:
         super().__init__(errno, os.strerror(errno))
         self.doing = doing
         self.ext_ack = ext_ack
         self.todo = todo or HINTS.get(errno)
-        self.args = (errno, doing, ext_ack, todo)  # what pickle and copy call the class with again
+        self.args = (errno, doing, ext_ack, todo)  # what pickle and copy pass to the class
 
     def __str__(self) -> str:
         name = errnos.errorcode.get(self.errno or 0, str(self.errno))
@@ -56,28 +59,48 @@ class NetlinkError(IPVSError, OSError):
 
 
 class PermissionDeniedError(NetlinkError, PermissionError):
-    """The kernel wants CAP_NET_ADMIN in the initial user namespace; root of a user namespace is not enough. To enter
-    another network namespace it wants CAP_SYS_ADMIN (setns(2)).
+    """The kernel requires CAP_NET_ADMIN in the initial user namespace. Root of another user namespace lacks it.
 
-    IPVS marks every command GENL_ADMIN_PERM (net/netfilter/ipvs/ip_vs_ctl.c), and genl_rcv_msg() answers EPERM.
+    A command that a family marks GENL_ADMIN_PERM is refused with EPERM (genl_rcv_msg() in net/netlink/genetlink.c).
+    Entering another network namespace requires CAP_SYS_ADMIN (setns(2)).
     """
+
+
+class AlreadyExistsError(NetlinkError, FileExistsError):
+    """What should be added exists (EEXIST)."""
+
+
+class TimedOutError(NetlinkError, TimeoutError):
+    """The kernel did not answer within the timeout (ETIMEDOUT)."""
 
 
 class NotFoundError(NetlinkError, LookupError):
-    """There is no such virtual service; the kernel answers ESRCH (ip_vs_genl_get_cmd())."""
+    """What the request names does not exist. `what` says what kind of thing that is, such as "service"."""
+
+    def __init__(
+        self,
+        errno: int,
+        doing: str,
+        ext_ack: "typing.Optional[str]" = None,
+        todo: "typing.Optional[str]" = None,
+        what: str = "",
+    ) -> None:
+        super().__init__(errno, doing, ext_ack, todo)
+        self.what = what
+        self.args = (*self.args, what)
 
 
 class NotAvailableError(IPVSError):
-    """This kernel has no IPVS family now: the module ip_vs is not loaded, or this is not Linux."""
+    """The kernel does not have the family now: its module is not loaded, or the system is not Linux."""
 
 
 class DumpInterruptedError(IPVSError):
-    """A long list changed so much while it was read that nobody can tell whether an entry was left out (windows.py).
+    """A dump changed so much while it was read that entries may be missing.
 
-    `entries` is what was read, each entry once: all of it is true, but it may lack some.
+    `entries` is what was read, each entry once. Every one of them existed, but others may be missing.
     """
 
-    def __init__(self, entries: "list[Any]") -> None:
+    def __init__(self, entries: "list[typing.Any]") -> None:
         super().__init__(entries)
         self.entries = entries
 
@@ -86,9 +109,9 @@ class DumpInterruptedError(IPVSError):
 
 
 class DecodeError(IPVSError, ValueError):
-    """Bytes from the kernel, or from a capture, that are not what they should be; nothing was guessed from them."""
+    """Bytes from the kernel or from a capture have an unexpected form. Nothing was guessed from them."""
 
-    def __init__(self, what: str, todo: str = "keep the bytes (see --record FILE) and report them, please") -> None:
+    def __init__(self, what: str, todo: str = "the kernel may be newer than this program: try a newer one") -> None:
         super().__init__(what, todo)
         self.what = what
         self.todo = todo
@@ -97,7 +120,16 @@ class DecodeError(IPVSError, ValueError):
         return f"{self.what}; {self.todo}"
 
 
-def netlink_error(errno: int, doing: str, ext_ack: "str | None" = None, todo: "str | None" = None) -> NetlinkError:
-    """The NetlinkError, or the subclass of it, that an errno calls for."""
-    kind = PermissionDeniedError if errno in (errnos.EPERM, errnos.EACCES) else NetlinkError
-    return kind(errno, doing, ext_ack, todo)
+KINDS: "dict[int, type[NetlinkError]]" = {
+    errnos.EPERM: PermissionDeniedError,
+    errnos.EACCES: PermissionDeniedError,
+    errnos.EEXIST: AlreadyExistsError,
+    errnos.ETIMEDOUT: TimedOutError,
+}
+
+
+def netlink_error(
+    errno: int, doing: str, ext_ack: "typing.Optional[str]" = None, todo: "typing.Optional[str]" = None
+) -> NetlinkError:
+    """Return the NetlinkError for an errno, or the subclass that fits it."""
+    return KINDS.get(errno, NetlinkError)(errno, doing, ext_ack, todo)

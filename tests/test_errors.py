@@ -3,16 +3,22 @@
 import copy
 import errno
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
 import ipvsnl
-from ipvsnl.errors import netlink_error
+from ipvsnl import errors
+from ipvsnl.errors import TimedOutError, netlink_error
 
 EVERY_ERROR = [
     netlink_error(errno.EINVAL, "asking", "too odd"),
     netlink_error(errno.EPERM, "asking"),
-    ipvsnl.NotFoundError(errno.ESRCH, "there is no such service"),
+    netlink_error(errno.EEXIST, "adding"),
+    netlink_error(errno.ETIMEDOUT, "asking"),
+    ipvsnl.NotFoundError(errno.ESRCH, "there is no such service", None, "list them", "service"),
+    ipvsnl.DumpInterruptedError([1, 2]),
     ipvsnl.NotAvailableError("this kernel has no IPVS now"),
     ipvsnl.DecodeError("a message of 3 bytes", "record it again"),
 ]
@@ -24,6 +30,8 @@ EVERY_ERROR = [
         (ipvsnl.NetlinkError, [OSError]),
         (ipvsnl.PermissionDeniedError, [ipvsnl.NetlinkError, PermissionError]),
         (ipvsnl.NotFoundError, [ipvsnl.NetlinkError, LookupError]),
+        (ipvsnl.AlreadyExistsError, [ipvsnl.NetlinkError, FileExistsError]),
+        (TimedOutError, [ipvsnl.NetlinkError, TimeoutError]),
         (ipvsnl.NotAvailableError, []),
         (ipvsnl.DecodeError, [ValueError]),
     ],
@@ -37,6 +45,8 @@ def test_every_error_is_an_ipvs_error_and_a_built_in_one(kind: type, ancestors: 
     [
         (errno.EPERM, ipvsnl.PermissionDeniedError),
         (errno.EACCES, ipvsnl.PermissionDeniedError),
+        (errno.EEXIST, ipvsnl.AlreadyExistsError),
+        (errno.ETIMEDOUT, TimedOutError),
         (errno.EINVAL, ipvsnl.NetlinkError),
         (errno.ESRCH, ipvsnl.NetlinkError),
     ],
@@ -54,7 +64,7 @@ def test_an_errno_has_its_class(number: int, kind: type) -> None:
         (errno.ENOBUFS, "ask again"),
         (errno.ETIMEDOUT, "longer timeout"),
         (errno.EBADF, "open a new client"),
-        (errno.EMSGSIZE, "report"),
+        (errno.EMSGSIZE, "ask again"),
     ],
 )
 def test_an_errno_that_has_a_remedy_names_it(number: int, advice: str) -> None:
@@ -81,8 +91,12 @@ def test_a_decode_error_says_what_and_what_to_do() -> None:
     assert str(ipvsnl.DecodeError("a message of 3 bytes", "record it again")) == "a message of 3 bytes; record it again"
 
 
-def test_a_decode_error_asks_for_a_report_if_nothing_better_is_known() -> None:
-    assert "--record" in str(ipvsnl.DecodeError("a message of 3 bytes"))
+def test_a_decode_error_without_advice_of_its_own_suggests_a_newer_version() -> None:
+    assert str(ipvsnl.DecodeError("a message of 3 bytes")).endswith("try a newer one")
+
+
+def test_an_error_about_what_is_not_there_says_what_kind_of_thing_that_is() -> None:
+    assert ipvsnl.NotFoundError(errno.ENOENT, "asking", what="scheduler").what == "scheduler"
 
 
 @pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
@@ -101,3 +115,9 @@ def test_errors_can_be_copied_and_sent_to_other_processes(error: Exception, agai
 
 def test_everything_that_the_package_offers_is_there() -> None:
     assert all(hasattr(ipvsnl, name) for name in ipvsnl.__all__)
+
+
+def test_errors_of_the_generic_layer_name_neither_ipvs_nor_an_option() -> None:
+    text = Path(errors.__file__).read_text()
+    assert re.findall(r"(?i)ip_?vs(?!nl)|director|virtual|real server|--[a-z]", text.replace("IPVSError", "")) == []
+    assert "report" not in text
