@@ -1,16 +1,25 @@
-"""What a caller receives: IPVS as plain values, in the words of ipvsadm(8) and of the kernel.
+"""The model: IPVS as plain values, in the words of ipvsadm(8) and of the kernel.
 
-All classes are dataclasses with slots and equality by value. Fields are named once, here; the line protocol, the JSON
-document and the documentation use the same names. Names in capitals are those of include/uapi/linux/ip_vs.h.
+All classes are dataclasses with slots and equality by value. The line protocol, the JSON document and the documentation
+use the names of these fields. Names in capitals are those of include/uapi/linux/ip_vs.h.
 """
 
+# The C half of socket: socket.py makes enums of some hundred constants when it is imported.
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from enum import IntFlag
 
+from ._typing import typing
 from .dataclass import dataclass
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
+# Linux's own numbers, which are in keys and captures: on other systems AF_INET6 differs.
+FAMILY_NUMBERS = {"inet": 2, "inet6": 10}
+HOST_FAMILIES = {2: AF_INET, 10: AF_INET6}
+ADDRESS_SIZES = {2: 4, 10: 16}
+EXAMPLES = {2: "10.0.0.1", 10: "2001:db8::1"}
+PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
+PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
+
+ServiceKey = tuple[int, int, int, bytes, int]  # fwmark or 0, family, protocol, packed address, port
 
 
 class ServiceFlags(IntFlag):
@@ -36,19 +45,21 @@ class TunnelFlags(IntFlag):
 class Stats:
     """The ten counters of a virtual service or of a real server, IPVS_STATS_ATTR_*.
 
-    64-bit where the kernel sends STATS64 (since Linux 4.1); else the kernel's 32-bit ones, which wrap (the two byte
-    counters were always 64-bit). `ipvsadm -Z` sets them to 0.
+    They have 64 bits if the kernel sends STATS64 (since Linux 4.1). Older kernels send 32 bits, which wrap, except for
+    the two byte counters. `ipvsadm -Z` sets them to 0.
 
-    connections   connections scheduled, since the service was made (CONNS)
+    While `sysctl net.ipv4.vs.run_estimation` is 0, all ten stand still. The values do not show it.
+
+    connections   connections scheduled since the service was added (CONNS)
     pkts_in       packets from clients (INPKTS)
-    pkts_out      packets to clients; 0 where replies do not pass here, with direct and tunnel (OUTPKTS)
+    pkts_out      packets to clients; 0 with direct and tunnel, because replies do not pass the director (OUTPKTS)
     bytes_in      bytes from clients, IP headers included (INBYTES)
     bytes_out     bytes to clients, IP headers included (OUTBYTES)
-    cps           connections a second, the kernel's estimate, smoothed over some seconds (CPS)
-    pps_in        packets a second from clients, estimated likewise (INPPS)
-    pps_out       packets a second to clients, estimated likewise (OUTPPS)
-    bps_in        bytes (not bits) a second from clients, estimated likewise (INBPS)
-    bps_out       bytes (not bits) a second to clients, estimated likewise (OUTBPS)
+    cps           connections per second, which the kernel estimates over some seconds (CPS)
+    pps_in        packets per second from clients, estimated (INPPS)
+    pps_out       packets per second to clients, estimated (OUTPPS)
+    bps_in        bytes (not bits) per second from clients, estimated (INBPS)
+    bps_out       bytes (not bits) per second to clients, estimated (OUTBPS)
     """
 
     connections: int
@@ -65,40 +76,62 @@ class Stats:
 
 @dataclass
 class Service:
-    """A virtual service, IPVS_SVC_ATTR_*. It is known by protocol, address and port, or by fwmark.
+    """A virtual service, IPVS_SVC_ATTR_*. Protocol, address and port identify it, or a fwmark and the address family.
 
     address_family      "inet" or "inet6" (AF)
     protocol            "tcp", "udp", "sctp", else the number as text; None with a fwmark (PROTOCOL)
     address             the virtual address as text; None with a fwmark (ADDR)
     port                the virtual port, 0 for all ports; None with a fwmark (PORT)
-    fwmark              the firewall mark, 1 to 2**32-1; None where protocol, address and port are used (FWMARK)
-    scheduler           the scheduler's name, such as "rr"; "none" while it has none (SCHED_NAME)
+    fwmark              the firewall mark, 1 to 2**32-1; None with protocol, address and port (FWMARK)
+    scheduler           the scheduler's name, such as "rr"; "none" if it has none (SCHED_NAME)
     flags               a ServiceFlags (FLAGS)
     timeout             how long a persistent client keeps its real server, seconds; 0 without persistence (TIMEOUT)
-    netmask             which clients count as one for persistence, prefix length: 32 or 128 is each alone (NETMASK)
+    netmask             prefix length: clients within it count as one for persistence; 32 or 128 is each client alone.
+                        Of an IPv4 mask with holes it is the number of one bits (NETMASK)
     persistence_engine  the name of the persistence engine, such as "sip", or None (PE_NAME)
     stats               its counters, a Stats (STATS64, else STATS)
+
+    Services sort and hash by `key`, and are equal if all values are. A service in a later dump has other counters, so
+    it is another key of a dict: use service.key to find a service of one dump in another.
     """
 
     address_family: str
-    protocol: "str | None"
-    address: "str | None"
-    port: "int | None"
-    fwmark: "int | None"
+    protocol: "typing.Optional[str]"
+    address: "typing.Optional[str]"
+    port: "typing.Optional[int]"
+    fwmark: "typing.Optional[int]"
     scheduler: str
     flags: ServiceFlags
     timeout: int
     netmask: int
-    persistence_engine: "str | None"
+    persistence_engine: "typing.Optional[str]"
     stats: Stats
+
+    @property
+    def key(self) -> ServiceKey:
+        """What identifies it: fwmark or 0, family (2 or 10), protocol number, packed address, port.
+
+        With a fwmark the last three are 0, b"" and 0. Keys sort as ipvsadm does with numbers. A value that identifies
+        no service is a ValueError.
+        """
+        return service_key(self.protocol, self.address, self.port, self.fwmark, self.address_family)
+
+    def __str__(self) -> str:
+        return f"{spell_service(self.key)} {self.scheduler}"
+
+    def __lt__(self, other: "Service") -> bool:
+        return self.key < other.key if isinstance(other, Service) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 @dataclass
 class Destination:
-    """A real server of a virtual service, IPVS_DEST_ATTR_*.
+    """A real server of a virtual service, IPVS_DEST_ATTR_*. Address and port identify it within its service.
 
-    address_family          "inet" or "inet6"; may differ from the service's with tunnels (ADDR_FAMILY, since Linux
-                            3.18; before, the service's)
+    address_family          "inet" or "inet6", which with tunnels may differ from the service's (ADDR_FAMILY, since
+                            Linux 3.18; on older kernels it is the service's)
     address                 the real server's address as text (ADDR)
     port                    the real server's port (PORT)
     forwarding              "masquerade", "local", "tunnel", "direct" or "bypass", else the number as text (FWD_METHOD)
@@ -108,10 +141,12 @@ class Destination:
     active_connections      connections now in an active state, such as ESTABLISHED (ACTIVE_CONNS)
     inactive_connections    connections now in any other state (INACT_CONNS)
     persistent_connections  persistence templates now (PERSIST_CONNS)
-    tunnel_type             "ipip", "gue" or "gre", else the number as text (TUN_TYPE, since Linux 5.3; before, "ipip")
-    tunnel_port             the UDP port of a GUE tunnel, else 0 (TUN_PORT, since Linux 5.3; before, 0)
-    tunnel_flags            a TunnelFlags (TUN_FLAGS, since Linux 5.3; before, 0)
+    tunnel_type             "ipip", "gue" or "gre", else the number as text; "ipip" before Linux 5.3 (TUN_TYPE)
+    tunnel_port             the UDP port of a GUE tunnel, else 0; 0 before Linux 5.3 (TUN_PORT)
+    tunnel_flags            a TunnelFlags; 0 before Linux 5.3 (TUN_FLAGS)
     stats                   its counters, a Stats (STATS64, else STATS)
+
+    Real servers sort and hash by `key`, and are equal if all values are, as for Service.
     """
 
     address_family: str
@@ -129,10 +164,26 @@ class Destination:
     tunnel_flags: TunnelFlags
     stats: Stats
 
+    @property
+    def key(self) -> "tuple[int, bytes, int]":
+        """What identifies it within its service: family (2 or 10), packed address, port."""
+        family = family_number(self.address_family)
+        return family, pack_address(family, self.address), number(self.port, "a port", 0, 0xFFFF)
+
+    def __str__(self) -> str:
+        family, packed, port = self.key
+        return f"{spell_endpoint(family, packed, port)} {self.forwarding} weight {self.weight}"
+
+    def __lt__(self, other: "Destination") -> bool:
+        return self.key < other.key if isinstance(other, Destination) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
 
 @dataclass
 class Info:
-    """What IPVS says of itself, IPVS_INFO_ATTR_*.
+    """The version of IPVS and the size of its connection table, IPVS_INFO_ATTR_*.
 
     version                "1.2.1" on every kernel since 2008 (VERSION)
     connection_table_size  buckets of the connection hash table now (CONN_TAB_SIZE)
@@ -144,7 +195,7 @@ class Info:
 
 @dataclass
 class Timeouts:
-    """Idle timeouts of connections in seconds, IPVS_CMD_ATTR_TIMEOUT_*; 0 where the protocol is not compiled in.
+    """Idle timeouts of connections in seconds, IPVS_CMD_ATTR_TIMEOUT_*; 0 if the kernel lacks the protocol.
 
     tcp      established TCP connections (TIMEOUT_TCP)
     tcp_fin  TCP connections after a FIN (TIMEOUT_TCP_FIN)
@@ -162,7 +213,7 @@ class Daemon:
 
     state       "master" or "backup", else the number as text (STATE)
     mcast_ifn   the interface of its multicast, such as "eth0" (MCAST_IFN)
-    sync_id     0 to 255; backups take only what carries their own (SYNC_ID)
+    sync_id     0 to 255; a backup accepts only messages with its own id (SYNC_ID)
     sync_maxlen largest UDP payload, bytes; None before Linux 4.3 (SYNC_MAXLEN)
     mcast_group the multicast address as text; None before Linux 4.3 (MCAST_GROUP or MCAST_GROUP6)
     mcast_port  the UDP port, the first of them; None before Linux 4.3 (MCAST_PORT)
@@ -172,7 +223,81 @@ class Daemon:
     state: str
     mcast_ifn: str
     sync_id: int
-    sync_maxlen: "int | None"
-    mcast_group: "str | None"
-    mcast_port: "int | None"
-    mcast_ttl: "int | None"
+    sync_maxlen: "typing.Optional[int]"
+    mcast_group: "typing.Optional[str]"
+    mcast_port: "typing.Optional[int]"
+    mcast_ttl: "typing.Optional[int]"
+
+
+def service_key(protocol: object, address: object, port: object, fwmark: object, address_family: object) -> ServiceKey:
+    """Return the key of the service that these values identify (Service.key). Others are a ValueError."""
+    if fwmark is not None:
+        if (protocol, address, port) != (None, None, None):
+            raise ValueError("a service has a fwmark, or protocol, address and port, but not both")
+        return number(fwmark, "a fwmark", 1, 0xFFFFFFFF), family_number(address_family), 0, b"", 0
+    if protocol is None or address is None or port is None:
+        raise ValueError("a service is identified by protocol, address and port, or by a fwmark")
+    family = family_number(address_family)
+    packed = pack_address(family, address)
+    return 0, family, protocol_number(protocol), packed, number(port, "a port", 0, 0xFFFF)
+
+
+def check_key(key: object) -> ServiceKey:
+    """Return the key, which must be one of a service (Service.key)."""
+    if isinstance(key, tuple) and [type(part) for part in key] == [int, int, int, bytes, int]:
+        fwmark, family, protocol, packed, port = key
+        size = 0 if fwmark else ADDRESS_SIZES.get(family)
+        if family in ADDRESS_SIZES and len(packed) == size and fwmark >> 32 == protocol >> 16 == port >> 16 == 0:
+            return key
+    raise ValueError(f"real servers are those of a Service or of its key, not of {key!r}")
+
+
+def number(value: object, what: str, least: int, most: int) -> int:
+    """Return the value, which must be a number in this range."""
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    raise ValueError(f"{what} is a number from {least} to {most}, not {value!r}")
+
+
+def protocol_number(protocol: object) -> int:
+    """Return the number of a protocol, which is a name, or a number, also as text."""
+    if isinstance(protocol, str):
+        if protocol in PROTOCOL_NUMBERS:
+            return PROTOCOL_NUMBERS[protocol]
+        if not (protocol.isascii() and protocol.isdecimal() and len(protocol) <= 5):
+            raise ValueError(f"a protocol is {', '.join(PROTOCOL_NUMBERS)} or a number, not {protocol!r}")
+        protocol = int(protocol)
+    return number(protocol, "a protocol", 0, 0xFFFF)
+
+
+def family_number(address_family: object) -> int:
+    """Return Linux's number of an address family."""
+    if isinstance(address_family, str) and address_family in FAMILY_NUMBERS:
+        return FAMILY_NUMBERS[address_family]
+    raise ValueError(f"an address family is {' or '.join(FAMILY_NUMBERS)}, not {address_family!r}")
+
+
+def pack_address(family: int, address: object) -> bytes:
+    """Return the bytes of an address, which is text or an object of the module ipaddress."""
+    try:
+        if isinstance(address, str) or hasattr(address, "packed"):
+            return inet_pton(HOST_FAMILIES[family], str(address))
+    except (OSError, ValueError):  # ValueError for a text with a NUL
+        pass
+    raise ValueError(
+        f"an address is one of IPv{4 if family == 2 else 6}, such as {EXAMPLES[family]!r}, not {address!r}"
+    )
+
+
+def spell_service(key: ServiceKey) -> str:
+    """Return a short text for the key of a service, such as "tcp 10.0.0.1:80"."""
+    fwmark, family, protocol, packed, port = key
+    if fwmark:
+        return f"fwmark {fwmark}{' inet6' if family == FAMILY_NUMBERS['inet6'] else ''}"
+    return f"{PROTOCOLS.get(protocol) or protocol} {spell_endpoint(family, packed, port)}"
+
+
+def spell_endpoint(family: int, packed: bytes, port: int) -> str:
+    """Return address and port as ipvsadm prints them."""
+    address = inet_ntop(HOST_FAMILIES[family], packed)
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

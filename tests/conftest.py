@@ -46,10 +46,23 @@ def run(*arguments: "str | Path", **options: object) -> "subprocess.CompletedPro
     return subprocess.run([sys.executable, "-m", "ipvsnl", *map(str, arguments)], **settings)  # type: ignore[call-overload]
 
 
-def run_python(code: str, **options: object) -> str:
+def pythons() -> list[str]:
+    """This Python, and those of other versions that are in the path and start."""
+    found = [sys.executable]
+    for name in [f"python3.{minor}" for minor in range(9, 20) if minor != sys.version_info.minor]:
+        path = shutil.which(name)
+        if path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0:
+            found.append(path)
+    return found
+
+
+PYTHONS = pythons()
+
+
+def run_python(code: str, python: str = sys.executable, **options: object) -> str:
     """What a new interpreter prints that runs this code, and must do so without an error."""
     settings: dict[str, object] = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60, **options}
-    done = subprocess.run([sys.executable, "-c", code], **settings)  # type: ignore[call-overload]
+    done = subprocess.run([python, "-c", code], **settings)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
 

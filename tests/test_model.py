@@ -4,20 +4,25 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import random
 import re
+import typing
+from pathlib import Path
+from typing import Optional
 
 import netlink
 import pytest
-from conftest import run_python
+from conftest import PYTHONS, run_python
 
 import ipvsnl
-from ipvsnl import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
+from ipvsnl import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags, testing
 
 STATS = Stats(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 SERVICE = Service("inet", "tcp", "10.0.0.1", 80, None, "rr", ServiceFlags(0x43), 300, 24, "sip", STATS)
 DESTINATION = Destination(
     "inet6", "2001:db8::1", 80, "tunnel", -1, 9, 8, 7, 6, 5, "gue", 6080, TunnelFlags.CSUM | TunnelFlags.REMCSUM, STATS
 )
+V6 = bytes.fromhex("20010db8000000000000000000000001")
 EXAMPLES = [
     STATS,
     SERVICE,
@@ -76,8 +81,8 @@ def test_equal_values_of_different_classes_are_unequal() -> None:
     assert STATS != (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 
 
-@every_example
-def test_it_is_mutable_and_so_not_hashable(example: object) -> None:
+@pytest.mark.parametrize("example", [STATS, *EXAMPLES[3:]], ids=lambda example: type(example).__name__)
+def test_what_has_no_key_is_mutable_and_so_not_hashable(example: object) -> None:
     with pytest.raises(TypeError, match="unhashable"):
         hash(example)
 
@@ -148,3 +153,143 @@ def test_importing_the_package_does_not_load_the_command_line_or_captures() -> N
 def test_stats_in_the_kernels_order_are_the_fields_in_order() -> None:
     """Decoders and these tests rely on it: IPVS_STATS_ATTR_CONNS is 1, IPVS_STATS_ATTR_OUTBPS is 10."""
     assert [number for number, _ in netlink.stats(dataclasses.astuple(STATS))] == list(dataclasses.astuple(STATS))
+
+
+# Keys.
+
+WEB = testing.service(port=80)
+MARK6 = testing.service(fwmark=7, address_family="inet6")
+
+
+@pytest.mark.parametrize(
+    ("service", "key"),
+    [
+        (WEB, (0, 2, 6, b"\x0a\0\0\1", 80)),
+        (testing.service(protocol="udp", address="2001:db8::1", port=53), (0, 10, 17, V6, 53)),
+        (testing.service(protocol="47", port=0), (0, 2, 47, b"\x0a\0\0\1", 0)),
+        (testing.service(fwmark=7), (7, 2, 0, b"", 0)),
+        (MARK6, (7, 10, 0, b"", 0)),
+    ],
+    ids=str,
+)
+def test_the_key_of_a_service(service: Service, key: object) -> None:
+    assert service.key == key and hash(service) == hash(key)
+
+
+def test_the_key_of_a_real_server() -> None:
+    assert DESTINATION.key == (10, V6, 80) and hash(DESTINATION) == hash(DESTINATION.key)
+
+
+def test_services_sort_as_ipvsadm_sorts_them() -> None:
+    """By fwmark, family, protocol, address and port, each as a number."""
+    ordered = [
+        testing.service(address="9.0.0.1", port=443),
+        testing.service(address="10.0.0.1", port=80),
+        testing.service(address="10.0.0.1", port=443),
+        testing.service(address="200.0.0.1", port=1),
+        testing.service(protocol="udp", address="1.0.0.1", port=1),
+        testing.service(protocol="sctp", address="1.0.0.1", port=1),
+        testing.service(address="2001:db8::9", port=9),
+        testing.service(address="2001:db8::10", port=1),
+        testing.service(fwmark=9, address_family="inet6"),
+        testing.service(fwmark=10),
+        testing.service(fwmark=10, address_family="inet6"),
+    ]
+    shuffled = random.Random(1).sample(ordered, len(ordered))
+    assert sorted(shuffled) == ordered and sorted(service.key for service in shuffled) == [s.key for s in ordered]
+
+
+def test_real_servers_sort_by_number() -> None:
+    ordered = [testing.destination(address=address, port=port) for address, port in [("9.0.0.1", 9), ("10.0.0.1", 8)]]
+    assert sorted(reversed(ordered)) == ordered
+
+
+def test_services_do_not_sort_with_other_things() -> None:
+    with pytest.raises(TypeError):
+        sorted([WEB, DESTINATION])  # type: ignore[type-var]
+
+
+def test_a_dump_can_be_a_dict() -> None:
+    pool = [testing.destination()]
+    assert dict([(WEB, pool), (MARK6, [])])[testing.service(port=80)] is pool
+
+
+def test_a_service_with_other_counters_is_another_key_of_a_dict() -> None:
+    later = testing.service(port=80, stats=testing.stats(connections=1))
+    assert later not in {WEB: 1} and later.key == WEB.key
+
+
+@pytest.mark.parametrize(
+    ("example", "text"),
+    [
+        (WEB, "tcp 10.0.0.1:80 rr"),
+        (testing.service(address="2001:db8::1", port=80, scheduler="wlc"), "tcp [2001:db8::1]:80 wlc"),
+        (testing.service(protocol="47", port=0), "47 10.0.0.1:0 rr"),
+        (testing.service(fwmark=7), "fwmark 7 rr"),
+        (MARK6, "fwmark 7 inet6 rr"),
+        (testing.destination(), "192.0.2.1:80 masquerade weight 1"),
+        (DESTINATION, "[2001:db8::1]:80 tunnel weight -1"),
+    ],
+)
+def test_the_text_of_a_service_or_real_server_is_short(example: object, text: str) -> None:
+    assert str(example) == text and repr(example).startswith(type(example).__name__)
+
+
+def test_threads_that_first_ask_for_the_fields_at_once_all_get_them() -> None:
+    """Each thread makes them: the first one is held up until the second has them."""
+    code = """
+import dataclasses, threading
+from ipvsnl import Info
+usual, both = dataclasses.make_dataclass, threading.Barrier(2)
+def make(*arguments):
+    both.wait(10)
+    return usual(*arguments)
+dataclasses.make_dataclass = make
+got = []
+def ask():
+    got.append([field.name for field in dataclasses.fields(Info)])
+threads = [threading.Thread(target=ask) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(got)
+"""
+    assert run_python(code) == "[['version', 'connection_table_size'], ['version', 'connection_table_size']]\n"
+
+
+# Annotations.
+
+HINTS = """
+import importlib, inspect, sys, typing
+import ipvsnl
+from ipvsnl.transport import Transport
+count = 0
+names = %r
+for name in names:
+    module = importlib.import_module(name)
+    for public, thing in vars(module).items():
+        if public.startswith("_") or getattr(thing, "__module__", None) not in [name, *names]:
+            continue
+        things = [thing]
+        if inspect.isclass(thing):
+            own = {name: each for name, each in vars(thing).items() if name.startswith("__") or name[0] != "_"}
+            things += [each.fget if isinstance(each, property) else each for each in own.values()]
+        for each in things:
+            if inspect.isfunction(each) or inspect.isclass(each):
+                try:
+                    typing.get_type_hints(each)
+                except Exception as error:
+                    sys.exit(f"{name} {each}: {error!r}")
+                count += 1
+print(count)
+"""
+PUBLIC = ["ipvsnl", "ipvsnl.capture", "ipvsnl.client", "ipvsnl.errors", "ipvsnl.model", "ipvsnl.transport"]
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: Path(path).name)
+def test_every_public_annotation_can_be_evaluated(python: str) -> None:
+    assert int(run_python(HINTS % PUBLIC, python=python)) > 50
+
+
+def test_the_type_of_a_field_is_a_real_type() -> None:
+    assert typing.get_type_hints(Service)["port"] == Optional[int]
+    assert typing.get_type_hints(ipvsnl.Client.dests)["return"] == list[Destination]
