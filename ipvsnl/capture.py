@@ -1,8 +1,10 @@
-"""Conversations with the kernel to and from a capture file: two transports that take the place of a socket.
+"""Captures in place of the kernel: two transports that write and read files.
 
-`Recorder` writes down what another transport says. `Replay` answers as the kernel once did: to any client, whatever
-client was recorded (ipvsadm, telegraf, this one), since what a question means is in its command and in the service
-that it names, not in how that client put it.
+`Recorder` writes what another transport sends and receives. `Replay` replies as the kernel once did to any client
+(ipvsadm, telegraf, this one). The command and the service that a request names identify it, not how a client put it.
+
+A client that reads a changing list dumps it several times, until the dumps can be merged. The replay of a recording
+repeats these dumps in the same order, so that they are merged to the same result.
 """
 
 import errno
@@ -11,29 +13,24 @@ import time
 from contextlib import suppress
 
 from . import genl, ipvs, pcap, rows
+from ._typing import typing
 from .dataclass import dataclass
 from .errors import DecodeError
-from .transport import put
+from .model import ServiceKey, spell_service
+from .transport import Transport, put
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any, BinaryIO
+# What identifies a request: whether it asks for a dump, the command, the service.
+Request = tuple[bool, int, "ServiceKey | None"]
 
-    from .transport import Transport
-
-    # What a question is: whether it asks for a dump, the command, the service.
-    Question = tuple[bool, int, tuple[Any, ...] | None]
-
-
-SERVICES = (True, ipvs.GET_SERVICE, None)  # the question for all services
+SERVICES: Request = (True, ipvs.GET_SERVICE, None)  # the dump of all services
 WHOLE_RUN = "record one whole run of an IPVS client, such as ipvsadm -Ln"
+MOST_WAITING = 1000  # requests whose reply is still to come; a client has one
 
 
 class Recorder:
-    """Passes everything on to `transport`, and writes it to `file`, open for writing in binary mode."""
+    """Pass everything on to `transport`, and write it to `file`, which is open for writing in binary mode."""
 
-    def __init__(self, transport: "Transport", file: "BinaryIO", begin: bool = True) -> None:
+    def __init__(self, transport: Transport, file: "typing.BinaryIO", begin: bool = True) -> None:
         self._transport = transport
         self._file = file
         self.port = transport.port
@@ -42,7 +39,7 @@ class Recorder:
 
     @property
     def room(self) -> int:
-        """Of the transport below."""
+        """Return that of the transport below."""
         return self._transport.room
 
     def send(self, request: bytes) -> None:
@@ -51,7 +48,7 @@ class Recorder:
 
     def recv_into(self, buffer: bytearray) -> int:
         size = self._transport.recv_into(buffer)
-        self._file.write(pcap.record(time.time_ns(), pcap.TO_US, bytes(buffer[:size])))
+        self._file.write(pcap.record(time.time_ns(), pcap.TO_US, bytes(buffer[:size]), self.room))
         return size
 
     def drain(self) -> None:
@@ -63,76 +60,71 @@ class Recorder:
     def close(self) -> None:
         self._transport.close()
 
-    def another(self, offer: int) -> "Recorder | None":
-        """One more that writes to the same file."""
+    def another(self, offer: int) -> "typing.Optional[Recorder]":
+        """Open one more transport below, and write it to the same file."""
         other = self._transport.another(offer) if hasattr(self._transport, "another") else None
         return Recorder(other, self._file, begin=False) if other else None
 
 
 @dataclass
-class Conversation:
-    """One request and the datagrams that answered it; `complete` once the end of the answer has been seen."""
+class Exchange:
+    """A request and the datagrams of its reply. `number` counts requests in the capture."""
 
+    number: int
     time: int
-    request: genl.Message
-    answer: list[bytes]
-    complete: bool
+    family: int
+    port: int
+    request: Request
+    reply: "list[pcap.Record]"
+
+    def is_ours(self) -> bool:
+        """Tell whether a Recorder wrote it."""
+        return self.reply[0].room is not None
 
 
 class Replay:
-    """Answers with what a capture holds: to each question the first complete answer in it.
+    """Reply to each request with the first complete reply in a capture.
 
-    `file` is open for reading in binary mode, and read at once. A capture that can't be read, or holds no complete dump
-    of the services, is a DecodeError, and so is a question that it does not have the answer to. `time` is when the
-    services were asked for, nanoseconds since 1970.
+    `file` is open for reading in binary mode, and is read at once. It is a DecodeError if the file cannot be read or
+    holds no complete dump of the services, and later if it lacks the reply to a request. `time` is when the services
+    were requested, nanoseconds since 1970.
+
+    A recording also answers what its client asked to make sure of a list: further dumps, on further sockets.
     """
 
-    port = 0  # what a request says that leaves it to the kernel; answers are made out to whoever asks
-    room = 0  # nobody knows
+    port = 0  # leaves it to the kernel; replies are addressed to the sender of the request
 
-    def __init__(self, file: "BinaryIO") -> None:
-        conversations, families = _conversations(pcap.read(file))
-        complete = [conversation for conversation in conversations if conversation.complete]
-        self._family = _family(complete, families)
-        if not self._family:
-            begun = any(_asks_for_services(conversation.request) for conversation in conversations)
-            raise DecodeError(f"the capture holds no IPVS dump{' that is complete' if begun else ''}", WHOLE_RUN)
-        self._answers: dict[Question, Conversation] = {}
-        for conversation in complete:
-            if conversation.request.type == self._family:
-                with suppress(DecodeError):  # a question that makes no sense, and that nobody will ask here
-                    self._answers.setdefault(_question(conversation.request), conversation)
-        self.time: int = self._answers[SERVICES].time
-        self._rest: Iterator[bytes] = iter(())  # of the answer to the last question
+    def __init__(self, file: "typing.BinaryIO") -> None:
+        self._capture = capture = _Capture(pcap.read(file))
+        self.time: int = capture.replies[SERVICES][0].time
+        self.room = 0
+        self._rest: list[pcap.Record] = []  # of the reply to the last request, reversed
+        self._last: Request | None = None
+        self._repeats: Request | None = None  # the request that the client of this socket repeats
 
     def send(self, request: bytes) -> None:
-        (message,) = genl.messages(request)
-        self._rest = (_addressed(datagram, message) for datagram in self._answer(message))
-
-    def _answer(self, message: genl.Message) -> "list[bytes]":
-        if message.type == genl.GENL_ID_CTRL:
-            return self._families()
-        question = _question(message)
-        if question not in self._answers:
-            raise _unanswered(question)
-        return self._answers[question].answer
-
-    def _families(self) -> "list[bytes]":
-        # A client looks its family up once and may then run for months: a capture need not have it. This answer is the
-        # one that is made up.
-        values = {"FAMILY_ID": self._family, "FAMILY_NAME": ipvs.FAMILY_NAME, "VERSION": 1}
-        attributes = genl.CTRL_ATTRS.encode(values)
-        family = genl.request(genl.GENL_ID_CTRL, 0, 0, 0, genl.CTRL_CMD_NEWFAMILY, attributes)
-        return [family, genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)]
+        (self._request,) = genl.messages(request)
+        self.drain()
+        if self._request.type == genl.GENL_ID_CTRL:
+            self._rest = self._capture.families()
+            return
+        last = self._last = _identify(self._request)
+        repeats = last == self._repeats or last in self._capture.being_read.values()
+        self._rest = self._capture.reply(last, repeats)[::-1]
+        self._capture.being_read[self] = last
 
     def recv_into(self, buffer: bytearray) -> int:
-        datagram = next(self._rest, None)
-        if datagram is None:
-            raise DecodeError("the capture ends before the answer does", WHOLE_RUN)
-        return put(datagram, buffer)
+        if not self._rest:
+            raise DecodeError("the capture ends before the reply does", WHOLE_RUN)
+        record = self._rest.pop()
+        self.room = record.room or 0
+        if not self._rest:
+            self.drain()
+        return put(_addressed(record.datagram, self._request), buffer)
 
     def drain(self) -> None:
-        self._rest = iter(())
+        self._rest = []
+        self._capture.being_read.pop(self, None)
 
     def fileno(self) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
@@ -140,41 +132,142 @@ class Replay:
     def close(self) -> None:
         self.drain()
 
-    def another(self, offer: int) -> None:
-        """There is none: the kernel can't be asked again."""
+    def another(self, offer: int) -> "typing.Optional[Replay]":
+        """Return one more socket for the same requests if the recorded client had more than one, else None."""
+        if self._capture.sockets < 2:
+            return None
+        other = Replay.__new__(Replay)
+        vars(other).update(vars(self), _rest=[], _last=None, _repeats=self._last)
+        other.port = self._capture.opened = self._capture.opened + 1
+        return other
 
 
-def _conversations(records: "Iterable[pcap.Record]") -> "tuple[list[Conversation], set[int]]":
-    """All requests with their answers, and the ids that the kernel gave to IPVS meanwhile."""
-    conversations: list[Conversation] = []
-    families: set[int] = set()
-    waiting: dict[tuple[int, int], Conversation] = {}  # for the rest of their answer, by sequence number and port
-    for record in records:
-        # Other clients' bytes may be anything; the kernel does not mind. If it is an answer about IPVS that is broken,
-        # it is added to its conversation, and whoever reads it there will see.
-        with suppress(DecodeError):
-            answered = None  # the kernel answers one request a datagram
-            for message in _messages(record.datagram):
-                if message.flags & genl.NLM_F_REQUEST:
-                    key = message.seq, message.port
-                    # Two clients that leave their port to the kernel can't be told apart while both wait.
-                    ambiguous = message.port == 0 and key in waiting
-                    conversations.append(Conversation(record.time, message, [], False))
-                    waiting[key] = conversations[-1]
-                    if ambiguous:
-                        del waiting[key]
-                elif message.type != genl.NLMSG_NOOP and answered in (None, (message.seq, message.port)):
-                    answered = message.seq, message.port
-                    _take(message, record.datagram, waiting)
-                    if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
-                        family = genl.CTRL_ATTRS.decode(message.attributes())
-                        if family["FAMILY_NAME"] == ipvs.FAMILY_NAME:
-                            families.add(family["FAMILY_ID"])
-    return conversations, families
+class _Capture:
+    """What a capture holds, and how far it has been replayed."""
+
+    def __init__(self, records: "typing.Iterable[pcap.Record]") -> None:
+        self._exchanges: dict[tuple[int, Request], list[Exchange]] = {}  # the complete ones
+        self._plausible: dict[int, int] = {}  # families whose dumps look like services, and the first such request
+        self._named: set[int] = set()  # families that the kernel calls IPVS
+        self._begun = False
+        self._read(records)
+        self._family = self._find_family()
+        if not self._family:
+            raise DecodeError(f"the capture holds no IPVS dump{' that is complete' if self._begun else ''}", WHOLE_RUN)
+        self.replies: dict[Request, list[Exchange]] = {}
+        for (family, request), exchanges in self._exchanges.items():
+            if family == self._family:
+                self.replies[request] = sorted(exchanges, key=lambda exchange: exchange.number)
+        ports = [each.port for exchanges in self.replies.values() for each in exchanges if each.is_ours()]
+        self.sockets = len(set(ports))
+        self.opened = 0
+        self.being_read: dict[Replay, Request] = {}
+        self._replayed: dict[Request, int] = {}
+
+    def _read(self, records: "typing.Iterable[pcap.Record]") -> None:
+        waiting: dict[tuple[int, int], Exchange] = {}  # for the rest of their reply, by sequence number and port
+        number = 0
+        for record in records:
+            # The bytes of other clients may be anything. If a broken message belongs to a reply about IPVS, it is kept
+            # there, and raises an error when that is replayed.
+            with suppress(DecodeError):
+                replied = None  # the kernel replies to one request per datagram
+                for message in _messages(record.datagram):
+                    if message.flags & genl.NLM_F_REQUEST:
+                        number += 1
+                        self._add(message, record.time, number, waiting)
+                    elif message.type != genl.NLMSG_NOOP and replied in (None, (message.seq, message.port)):
+                        replied = message.seq, message.port
+                        self._reply(message, record, waiting)
+
+    def _add(self, message: genl.Message, time: int, number: int, waiting: "dict[tuple[int, int], Exchange]") -> None:
+        """Let a request wait for its reply."""
+        sender = message.seq, message.port
+        other = waiting.pop(sender, None)
+        if other and message.port == 0:
+            return  # two clients that leave their port to the kernel cannot be told apart while both wait
+        with suppress(DecodeError):  # a request that makes no sense has no reply that could be replayed
+            request = _identify(message)
+            waiting[sender] = Exchange(number, time, message.type, message.port, request, [])
+            self._begun |= request == SERVICES and message.type > genl.GENL_ID_CTRL
+        if len(waiting) > MOST_WAITING:
+            del waiting[next(iter(waiting))]
+
+    def _reply(self, message: genl.Message, record: pcap.Record, waiting: "dict[tuple[int, int], Exchange]") -> None:
+        """Give a message of the kernel to the request that it replies to, if there is one."""
+        if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
+            family = genl.CTRL_ATTRS.decode(message.attributes())
+            if family["FAMILY_NAME"] == ipvs.FAMILY_NAME:
+                self._named.add(family["FAMILY_ID"])
+        # A client may ask with port 0, which leaves it to the kernel. The reply then has the real one.
+        for sender in ((message.seq, message.port), (message.seq, 0)):
+            exchange = waiting.get(sender)
+            if exchange and message.type in (exchange.family, genl.NLMSG_DONE, genl.NLMSG_ERROR):
+                break
+        else:
+            return
+        del waiting[sender]
+        if message.type == genl.NLMSG_ERROR or (message.type == genl.NLMSG_DONE and genl.result(message)[0]):
+            return  # refused, or a mere acknowledgement
+        if not exchange.reply or exchange.reply[-1] is not record:
+            exchange.reply.append(record)
+        is_dump, _, _ = exchange.request
+        if message.type == genl.NLMSG_DONE or not is_dump:
+            self._keep(exchange)
+        else:
+            waiting[message.seq, message.port] = exchange
+
+    def _keep(self, exchange: Exchange) -> None:
+        """Keep a complete exchange: all dumps of a Recorder, of other requests only the first."""
+        if exchange.family == genl.GENL_ID_CTRL:
+            return
+        unknown = not self._named and exchange.family not in self._plausible
+        if unknown and exchange.request == SERVICES and _has_services(exchange):
+            self._plausible[exchange.family] = exchange.number
+        exchanges = self._exchanges.setdefault((exchange.family, exchange.request), [])
+        is_dump, _, _ = exchange.request
+        if exchanges and not (is_dump and exchange.is_ours() and exchanges[0].is_ours()):
+            exchanges[:] = [min(exchange, exchanges[0], key=lambda each: each.number)]
+        else:
+            exchanges.append(exchange)
+
+    def _find_family(self) -> int:
+        """Return the id of IPVS, which is that of the first dump of the services, or 0 if there is none.
+
+        A capture need not name the family. Then it is that of the first such dump whose every message is a service.
+        """
+        begun = self._plausible
+        if self._named:
+            begun = {
+                family: min(exchange.number for exchange in exchanges)
+                for (family, request), exchanges in self._exchanges.items()
+                if request == SERVICES and family in self._named
+            }
+        return min(begun, key=lambda family: begun[family], default=0)
+
+    def families(self) -> "list[pcap.Record]":
+        """Return the reply to a look-up of the family, reversed. A capture need not have one, so this one is made."""
+        values = {"FAMILY_ID": self._family, "FAMILY_NAME": ipvs.FAMILY_NAME, "VERSION": 1}
+        attributes = genl.CTRL_ATTRS.encode(values)
+        family = genl.request(genl.GENL_ID_CTRL, 0, 0, 0, genl.CTRL_CMD_NEWFAMILY, attributes)
+        done = genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)
+        return [pcap.Record(0, done, None), pcap.Record(0, family, None)]
+
+    def reply(self, request: Request, repeats: bool) -> "list[pcap.Record]":
+        """Return the datagrams of the first reply to a request, or of the next one if the client repeats a dump."""
+        exchanges = self.replies.get(request)
+        if not exchanges:
+            raise _lacks(request)
+        is_dump, _, _ = request
+        number = self._replayed.get(request, -1) + 1 if is_dump and repeats else 0
+        if number == len(exchanges):
+            raise DecodeError(f"the capture holds too few dumps of {_spell(request)}", WHOLE_RUN)
+        self._replayed[request] = number
+        return exchanges[number].reply
 
 
-def _messages(datagram: bytes) -> "Iterator[genl.Message]":
-    """The messages of a datagram; of one that begins with a broken message, its header."""
+def _messages(datagram: bytes) -> "typing.Iterator[genl.Message]":
+    """Yield the messages of a datagram. If the first is broken, yield its header."""
     if len(datagram) >= genl.NLMSGHDR.size:
         length, type, flags, seq, port = genl.NLMSGHDR.unpack_from(datagram)
         if not genl.NLMSGHDR.size <= length <= len(datagram):
@@ -182,73 +275,48 @@ def _messages(datagram: bytes) -> "Iterator[genl.Message]":
     yield from genl.messages(datagram)
 
 
-def _take(message: genl.Message, datagram: bytes, waiting: "dict[tuple[int, int], Conversation]") -> None:
-    """Give a message of the kernel's to the conversation that waits for it, if there is one."""
-    # A client may ask with port 0, which leaves it to the kernel; the answer then has the true one.
-    for key in ((message.seq, message.port), (message.seq, 0)):
-        conversation = waiting.get(key)
-        if conversation and message.type in (conversation.request.type, genl.NLMSG_DONE, genl.NLMSG_ERROR):
-            break
-    else:
-        return
-    del waiting[key]
-    if message.type == genl.NLMSG_ERROR or (message.type == genl.NLMSG_DONE and genl.result(message)[0]):
-        return  # refused, or a mere acknowledgement: no answer
-    if not conversation.answer or conversation.answer[-1] is not datagram:
-        conversation.answer.append(datagram)
-    conversation.complete = message.type == genl.NLMSG_DONE or not _is_dump(conversation.request)
-    if not conversation.complete:
-        waiting[message.seq, message.port] = conversation
-
-
-def _family(conversations: "list[Conversation]", families: "set[int]") -> int:
-    """The id of IPVS, that of the first dump of the services; 0 if there is none. A capture need not name the family:
-    then it is that of the first such dump whose every message is a service."""
-    for conversation in conversations:
-        id = conversation.request.type
-        if _asks_for_services(conversation.request) and (id in families if families else _has_services(conversation)):
-            return id
-    return 0
-
-
-def _has_services(conversation: Conversation) -> bool:
+def _has_services(exchange: Exchange) -> bool:
     try:
-        replies = [message for datagram in conversation.answer for message in genl.messages(datagram)]
-        services = [message for message in replies if message.type == conversation.request.type]
+        replies = [message for record in exchange.reply for message in genl.messages(record.datagram)]
+        services = [message for message in replies if message.type == exchange.family]
         return bool([rows.decode_service(message.attributes()) for message in services])
     except DecodeError:
         return False
 
 
-def _is_dump(request: genl.Message) -> bool:
-    return request.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
-
-
-def _asks_for_services(request: genl.Message) -> bool:
-    return request.type > genl.GENL_ID_CTRL and _is_dump(request) and request.payload[:1] == bytes([ipvs.GET_SERVICE])
-
-
-def _question(request: genl.Message) -> "Question":
-    command = request.command()
-    # Which service is meant counts where one is asked for; some clients name one when they ask for all.
-    named = command == ipvs.GET_DEST or (command == ipvs.GET_SERVICE and not _is_dump(request))
-    return _is_dump(request), command, ipvs.service_key(request.attributes()) if named else None
-
-
-def _unanswered(question: "Question") -> DecodeError:
-    _, command, service = question
-    if command == ipvs.GET_DEST:
-        return DecodeError(
-            f"the capture does not hold the real servers of {ipvs.spell_key(service)}",
-            f"replay it with --services-only, or {WHOLE_RUN}",
-        )
-    return DecodeError(
-        f"the capture does not hold the answer to IPVS command {command}", "record a client that asks it"
+def _identify(message: genl.Message) -> Request:
+    command = message.command()
+    is_dump = message.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
+    # Some clients name a service when they dump all of them.
+    named = message.type > genl.GENL_ID_CTRL and (
+        command == ipvs.GET_DEST or (command == ipvs.GET_SERVICE and not is_dump)
     )
+    return is_dump, command, ipvs.decode_key(message.attributes()) if named else None
+
+
+def _spell(request: Request) -> str:
+    """Return what a request asks for, for errors."""
+    _, command, service = request
+    name = spell_service(service) if service else "no service"
+    names = {
+        ipvs.GET_SERVICE: f"the virtual service {name}" if service else "the virtual services",
+        ipvs.GET_DEST: f"the real servers of {name}",
+        ipvs.GET_CONFIG: "the timeouts",
+        ipvs.GET_INFO: "the version of IPVS",
+        ipvs.GET_DAEMON: "the synchronisation daemons",
+    }
+    return names.get(command, f"the reply to command {command}")
+
+
+def _lacks(request: Request) -> DecodeError:
+    todo = "record a client that asks for that"
+    if request[1] == ipvs.GET_DEST:
+        todo = f"replay it with --services-only, or {WHOLE_RUN}"
+    return DecodeError(f"the capture does not hold {_spell(request)}", todo)
 
 
 def _addressed(datagram: bytes, request: genl.Message) -> bytes:
-    """The datagram as an answer to this request: with its sequence number and port in each message."""
+    """Return the datagram with the sequence number and port of this request in each message."""
     copy = bytearray(datagram)
     offset = 0
     while len(copy) - offset >= genl.NLMSGHDR.size:

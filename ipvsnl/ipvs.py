@@ -13,6 +13,8 @@ from _socket import inet_ntop, inet_pton, ntohs
 
 from .attrs import Nest, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
+from .model import ADDRESS_SIZES, FAMILY_NUMBERS, PROTOCOL_NUMBERS, ServiceKey
+from .model import PROTOCOLS as PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,22 +164,17 @@ BY_FWMARK = struct.Struct("=HH HHHxx HHI")
 AF_INET = 2
 AF_INET6 = 10
 ADDRESS_FAMILIES = {AF_INET: "inet", AF_INET6: "inet6"}
-PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
-FAMILY_NUMBERS = {name: number for number, name in ADDRESS_FAMILIES.items()}
-PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 FORWARDING = {0: "masquerade", 1: "local", 2: "tunnel", 3: "direct", 4: "bypass"}  # IP_VS_CONN_F_*
 TUNNEL_TYPES = {0: "ipip", 1: "gue", 2: "gre"}  # IP_VS_CONN_F_TUNNEL_TYPE_*
 DAEMON_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_*
 
 
-def spell_key(key: "tuple[Any, ...] | None") -> str:
-    """A service_key(), for messages."""
-    if key is None:
-        return "no service"
-    if len(key) == 2:
-        return f"fwmark {key[1]} ({key[0]})"
-    _, protocol, address, port = key
-    return f"{name_of(PROTOCOLS, protocol)} {address} port {port}"
+def encode_key(key: ServiceKey) -> bytes:
+    """Encode Service.key as the attributes by which the kernel finds a service (ip_vs_genl_parse_service())."""
+    fwmark, family, protocol, packed, port = key
+    if fwmark:
+        return BY_FWMARK.pack(20, 1, 6, 1, family, 8, 5, fwmark)
+    return BY_ADDRESS.pack(48, 1, 6, 1, family, 6, 2, protocol, 20, 3, packed, 6, 4, port >> 8, port & 0xFF)
 
 
 def encode_service_key(
@@ -208,16 +205,22 @@ def encode_service_key(
         raise ValueError(f"a fwmark has 32 bits, protocol and port have 16: {fwmark or (protocol, port)}") from None
 
 
-def service_key(attributes: bytes) -> "tuple[Any, ...] | None":
-    """What tells a service from all others, from a request or a reply about it; None where no service is named.
-    Clients differ in what else they send, and in whether an IPv4 address has 4 bytes or 16."""
+def decode_key(attributes: bytes) -> "ServiceKey | None":
+    """Return the key of the service that a request or a reply is about (Service.key), or None if it names none.
+
+    Clients differ in what else they send, and in whether an IPv4 address has 4 bytes or 16.
+    """
     values = KEY.decode(attributes).get("SERVICE")
     if not values:  # moby/ipvs sends an empty one when it asks for all
         return None
-    family = family_name(values["AF"])
+    family = values["AF"]
+    name = family_name(family)
     if values.get("FWMARK"):
-        return family, values["FWMARK"]
-    return family, values["PROTOCOL"], address_text(family, values["ADDR"]), ntohs(values["PORT"])
+        return values["FWMARK"], family, 0, b"", 0
+    size = ADDRESS_SIZES[family]
+    if len(values["ADDR"]) not in (size, 16):
+        raise DecodeError(f"an {name} address of {len(values['ADDR'])} bytes")
+    return 0, family, values["PROTOCOL"], values["ADDR"][:size], ntohs(values["PORT"])
 
 
 def family_name(number: int) -> str:

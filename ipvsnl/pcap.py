@@ -8,14 +8,10 @@ tcpdump and Wireshark read and write such files, and `tcpdump -i nlmon0 -w FILE`
 import sys
 from struct import Struct
 
+from ._typing import typing
 from .dataclass import dataclass
 from .errors import DecodeError
 from .transport import NETLINK_GENERIC
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
 
 LINKTYPE_NETLINK = 253
 MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # the magic numbers, which also tell the unit of the times
@@ -29,21 +25,27 @@ OTHER_FILES = {  # by their first bytes: what they are, and the command that mak
 
 FILE_HEADER = Struct("=IHHiIII")  # magic, version 2.4, time zone, accuracy, snap length, link type
 RECORD_HEADER = Struct("=IIII")  # seconds, microseconds or nanoseconds, bytes in the file, bytes on the wire
-COOKED_HEADER = Struct(">HH10xH")  # packet type, ARPHRD_NETLINK, netlink protocol
+COOKED_HEADER = Struct(">HHHI4xH")  # packet type, ARPHRD_NETLINK, address length, address, netlink protocol
 ARPHRD_NETLINK = 824
+ROOM_SIZE = 4  # bytes
 TO_US, FROM_US = 0, 4  # packet types
 SNAP_LENGTH = 262144  # as tcpdump writes; no netlink datagram is near it
 
 
 @dataclass
 class Record:
-    """A datagram of generic netlink and when it was seen, nanoseconds since 1970."""
+    """A datagram of generic netlink and when it was seen, nanoseconds since 1970.
+
+    `room` is what the transport of a Recorder said about it (Transport.room), which is in the file as the address of
+    the datagram's sender. Other programs write no address, and `room` is None.
+    """
 
     time: int
     datagram: bytes
+    room: "typing.Optional[int]"
 
 
-def read(file: "BinaryIO") -> "Iterator[Record]":
+def read(file: "typing.BinaryIO") -> "typing.Iterator[Record]":
     """The generic netlink of a capture, in order. What the file is, if it is no such capture, is a DecodeError."""
     unit = _read_file_header(file)
     while True:
@@ -60,14 +62,16 @@ def read(file: "BinaryIO") -> "Iterator[Record]":
             raise _cut_short()
         if size < COOKED_HEADER.size:
             raise DecodeError(f"the capture is damaged: a record of {size} bytes, its header has 16", "record it again")
-        if COOKED_HEADER.unpack_from(packet)[2] != NETLINK_GENERIC:
+        _, _, length, room, protocol = COOKED_HEADER.unpack_from(packet)
+        if protocol != NETLINK_GENERIC:
             continue
         if size < true_size:
             raise DecodeError(f"the capture has only {size} of {true_size} bytes of a datagram", "use tcpdump -s 0")
-        yield Record(seconds * 1_000_000_000 + fraction * unit, packet[COOKED_HEADER.size :])
+        time = seconds * 1_000_000_000 + fraction * unit
+        yield Record(time, packet[COOKED_HEADER.size :], room if length == ROOM_SIZE else None)
 
 
-def _read_file_header(file: "BinaryIO") -> int:
+def _read_file_header(file: "typing.BinaryIO") -> int:
     """The unit of the records' fractions of a second, in nanoseconds."""
     header = file.read(FILE_HEADER.size)
     if not header:
@@ -104,9 +108,10 @@ def file_header() -> bytes:
     return FILE_HEADER.pack(MICROSECONDS, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_NETLINK)
 
 
-def record(time: int, packet_type: int, datagram: bytes) -> bytes:
-    """One datagram, seen at `time` (nanoseconds since 1970), as it stands in a capture."""
+def record(time: int, packet_type: int, datagram: bytes, room: "typing.Optional[int]" = None) -> bytes:
+    """Encode one datagram, seen at `time` (nanoseconds since 1970), as it stands in a capture."""
     seconds, nanoseconds = divmod(time, 1_000_000_000)
     size = COOKED_HEADER.size + len(datagram)
-    cooked = COOKED_HEADER.pack(packet_type, ARPHRD_NETLINK, NETLINK_GENERIC)
+    length = 0 if room is None else ROOM_SIZE
+    cooked = COOKED_HEADER.pack(packet_type, ARPHRD_NETLINK, length, room or 0, NETLINK_GENERIC)
     return RECORD_HEADER.pack(seconds, nanoseconds // 1000, size, size) + cooked + datagram

@@ -133,9 +133,9 @@ class Kernel:
             return ipvs.SET_CONFIG, [ipvs.COMMAND.encode(dict(zip(names, timeouts)))]
         if command == ipvs.GET_DAEMON:
             return ipvs.NEW_DAEMON, []
-        wanted = ipvs.service_key(message.attributes())
+        wanted = ipvs.decode_key(message.attributes())
         entries = [(_service(service), pool) for service, pool in self.entries]
-        found = [(attributes, pool) for attributes, pool in entries if wanted in (None, ipvs.service_key(attributes))]
+        found = [(attributes, pool) for attributes, pool in entries if wanted in (None, ipvs.decode_key(attributes))]
         if command == ipvs.GET_DEST:
             return ipvs.NEW_DEST, [_destination(destination) for _, pool in found for destination in pool]
         return ipvs.NEW_SERVICE, [attributes for attributes, _ in found]

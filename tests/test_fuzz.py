@@ -75,7 +75,7 @@ def read_capture(data: bytes) -> None:
 
 
 def read_attributes(data: bytes) -> None:
-    for decode in (rows.decode_service, rows.decode_info, rows.decode_timeouts, rows.decode_daemon, ipvs.service_key):
+    for decode in (rows.decode_service, rows.decode_info, rows.decode_timeouts, rows.decode_daemon, ipvs.decode_key):
         with contextlib.suppress(IPVSError):
             decode(data)
     with contextlib.suppress(IPVSError):

@@ -6,6 +6,7 @@ kernel, asks for acknowledgements, and sends short addresses. What a question me
 
 import errno
 import io
+import random
 import struct
 import time
 from collections.abc import Callable
@@ -361,3 +362,113 @@ def test_a_capture_is_not_changed_by_reading_it() -> None:
     before = capture_path("linux-6.1").stat().st_mtime_ns, capture("linux-6.1")
     run("--replay", capture_path("linux-6.1"))
     assert (capture_path("linux-6.1").stat().st_mtime_ns, capture("linux-6.1")) == before
+
+
+# Lists that change while they are recorded.
+
+
+class Director:
+    """Services and real servers that change whenever a datagram is filled."""
+
+    def __init__(self, seed: int, services: int, dests: int) -> None:
+        self.random = random.Random(seed)
+        self.services = [self.service(port) for port in range(1, services + 1)]
+        self.pool = [self.dest(port) for port in range(1, dests + 1)]
+        self.next_port = 10_000
+        self.sockets = 0
+
+    def service(self, port: int) -> netlink.Tree:
+        return netlink.service(PORT=netlink.be16(port), STATS64=self.stats())
+
+    def dest(self, port: int) -> netlink.Tree:
+        return netlink.destination(PORT=netlink.be16(port), STATS64=self.stats())
+
+    def stats(self) -> netlink.Tree:
+        return netlink.stats([self.random.randrange(2**40) for _ in range(10)], wide=True)
+
+    def change(self) -> None:
+        make, entries = self.random.choice([(self.service, self.services), (self.dest, self.pool)])
+        if entries and self.random.random() < 0.7:
+            del entries[self.random.randrange(len(entries))]
+        else:
+            self.next_port += 1
+            entries.insert(0, make(self.next_port))  # IPVS adds at the head
+
+
+class ChangingKernel(netlink.IPVSKernel):
+    """A socket to a director. It fills one datagram of a dump at a time and goes on by position, as the kernel does."""
+
+    def __init__(self, director: Director, offer: int = 65536, used: bool = True) -> None:
+        super().__init__()
+        self.director = director
+        director.sockets += 1
+        self.port = 1000 + director.sockets
+        self.offer = offer
+        self.rooms = [32000 if used else 3328]  # of the datagrams that were filled
+        self.dump: netlink.Request | None = None
+
+    def send(self, request: bytes) -> None:
+        asked = netlink.parse_request(request)
+        if asked.command in (netlink.GET_SERVICE, netlink.GET_DEST) and asked.is_dump:
+            self.dump, self.position = asked, 0
+            self._fill()
+        else:
+            super().send(request)
+
+    def _fill(self) -> None:
+        assert self.dump
+        entries = self.director.services if self.dump.command == netlink.GET_SERVICE else self.director.pool
+        self.director.change()
+        to = {"seq": self.dump.seq, "port": self.port}
+        datagram = b""
+        for tree in entries[self.position :]:
+            reply = netlink.message(netlink.IPVS, netlink.pack(tree), command=self.dump.command - 3, **to)
+            if len(datagram) + len(reply) > self.rooms[-1]:
+                break
+            datagram += reply
+            self.position += 1
+        if not datagram:
+            datagram, self.dump = netlink.done(**to), None
+        self.queue.append(datagram)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        size = super().recv_into(buffer)
+        self.room = self.rooms[-1]
+        self.rooms.append(min(self.offer, 32000))
+        if size > self.room - 512:
+            self.offer = 65536
+        if self.dump and not self.queue:
+            self._fill()
+        return size
+
+    def another(self, offer: int) -> "ChangingKernel":
+        return ChangingKernel(self.director, offer, used=False)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_recording_of_lists_that_change_replays_to_what_was_read(seed: int) -> None:
+    director = Director(seed, *[(150, 0), (3, 200)][seed % 2])
+    recording = io.BytesIO()
+    with Client(transport=Recorder(ChangingKernel(director), recording)) as client:
+        first = list(client.dump())
+    replay = Replay(io.BytesIO(recording.getvalue()))
+    again = io.BytesIO()
+    with Client(transport=Recorder(replay, again)) as client:
+        assert list(client.dump()) == first
+        assert list(client.dump()) == first, "the second time"
+    assert read(again.getvalue()) == first
+    assert director.sockets > 2, "no list was dumped twice"
+
+
+def test_a_recording_that_lacks_a_further_dump_is_an_error() -> None:
+    recording = io.BytesIO()
+    with Client(transport=Recorder(ChangingKernel(Director(1, 150, 0)), recording)) as client:
+        expected = client.services()
+    records = netlink.records(recording.getvalue())
+    ends = [n for n, record in enumerate(records) if netlink.header(netlink.datagram(record))[1] == 3]
+    _, _, *further, last = ends  # after the look-up and the first dump
+    assert further
+    for end in further:
+        with pytest.raises(DecodeError, match="holds too few dumps of the virtual services"):
+            Client(transport=Replay(io.BytesIO(netlink.pcap(records[: end + 1])))).services()
+    assert Client(transport=Replay(io.BytesIO(netlink.pcap(records[: last + 1])))).services() == expected
