@@ -9,11 +9,11 @@ import struct
 # The C half of socket: socket.py makes enums of some hundred constants when imported, a tenth of the time of a replay.
 from _socket import AF_INET as HOST_AF_INET
 from _socket import AF_INET6 as HOST_AF_INET6
-from _socket import inet_ntop, inet_pton, ntohs
+from _socket import inet_ntop, ntohs
 
 from .attrs import Nest, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
-from .model import ADDRESS_SIZES, FAMILY_NUMBERS, PROTOCOL_NUMBERS, ServiceKey
+from .model import ADDRESS_SIZES, ServiceKey
 from .model import PROTOCOLS as PROTOCOLS
 
 TYPE_CHECKING = False
@@ -175,34 +175,6 @@ def encode_key(key: ServiceKey) -> bytes:
     if fwmark:
         return BY_FWMARK.pack(20, 1, 6, 1, family, 8, 5, fwmark)
     return BY_ADDRESS.pack(48, 1, 6, 1, family, 6, 2, protocol, 20, 3, packed, 6, 4, port >> 8, port & 0xFF)
-
-
-def encode_service_key(
-    address_family: str,
-    protocol: "str | None",
-    address: "str | None",
-    port: "int | None",
-    fwmark: "int | None",
-) -> bytes:
-    """The attributes by which the kernel finds a service (ip_vs_genl_parse_service()), for a request about it.
-    Values that name none are a ValueError."""
-    try:
-        family = FAMILY_NUMBERS[address_family]
-        if fwmark is not None:
-            return BY_FWMARK.pack(20, 1, 6, 1, family, 8, 5, fwmark)
-        if protocol is None or address is None or port is None:
-            raise ValueError("a service is known by protocol, address and port, or by fwmark")
-        if protocol not in PROTOCOL_NUMBERS and not protocol.isdecimal():
-            raise ValueError(f"{protocol!r} is no protocol: {', '.join(PROTOCOL_NUMBERS)} or a number")
-        number = PROTOCOL_NUMBERS[protocol] if protocol in PROTOCOL_NUMBERS else int(protocol)
-        packed = inet_pton(HOST_AF_INET if family == AF_INET else HOST_AF_INET6, address)
-        return BY_ADDRESS.pack(48, 1, 6, 1, family, 6, 2, number, 20, 3, packed, 6, 4, port >> 8, port & 0xFF)
-    except KeyError:
-        raise ValueError(f"{address_family!r} is none of {', '.join(FAMILY_NUMBERS)}") from None
-    except OSError:
-        raise ValueError(f"{address!r} is no {address_family} address") from None
-    except struct.error:
-        raise ValueError(f"a fwmark has 32 bits, protocol and port have 16: {fwmark or (protocol, port)}") from None
 
 
 def decode_key(attributes: bytes) -> "ServiceKey | None":

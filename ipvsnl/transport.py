@@ -8,37 +8,41 @@ import errno
 import os
 from contextlib import suppress
 
+from ._typing import typing
 from .errors import NotAvailableError, netlink_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from typing import Protocol
+else:
+    Protocol = object  # importing typing would cost each start of the program
 
-    class Transport(Protocol):
-        """Datagrams there and back. Failures are OSError. Only `another` may be missing."""
 
-        port: int  # nlmsg_pid of what belongs to this conversation
+class Transport(Protocol):
+    """Datagrams there and back. Failures are OSError. Only `another` may be missing."""
 
-        @property
-        def room(self) -> int:
-            """How many bytes the datagram that was received last could have had; 0 if nobody knows."""
+    port: int  # nlmsg_pid of what belongs to this conversation
 
-        def send(self, request: bytes) -> None: ...
+    @property
+    def room(self) -> int:
+        """How many bytes the datagram that was received last could have had; 0 if nobody knows."""
 
-        def recv_into(self, buffer: bytearray) -> int:
-            """Waits for the next datagram, puts it into a buffer of BUFFER_SIZE bytes, and returns its length."""
+    def send(self, request: bytes) -> None: ...
 
-        def drain(self) -> None:
-            """Throws away all that is there, without waiting: the rest of an answer that was given up."""
+    def recv_into(self, buffer: bytearray) -> int:
+        """Waits for the next datagram, puts it into a buffer of BUFFER_SIZE bytes, and returns its length."""
 
-        def fileno(self) -> int: ...
+    def drain(self) -> None:
+        """Throws away all that is there, without waiting: the rest of an answer that was given up."""
 
-        def close(self) -> None: ...
+    def fileno(self) -> int: ...
 
-        def another(self, offer: int) -> "Transport | None":
-            """One more to the same kernel, which offers it buffers of so many bytes (NetlinkSocket). None, as without
-            this method, where there is no kernel that could be asked again: what was answered is then all there is."""
+    def close(self) -> None: ...
+
+    def another(self, offer: int) -> "typing.Optional[Transport]":
+        """One more to the same kernel, which offers it buffers of so many bytes (NetlinkSocket). None, as without
+        this method, where there is no kernel that could be asked again: what was answered is then all there is."""
 
 
 NETLINK_GENERIC = 16
@@ -92,7 +96,10 @@ class NetlinkSocket:
     """
 
     def __init__(
-        self, timeout: "float | None" = TIMEOUT, netns: "str | int | None" = None, offer: int = BUFFER_SIZE
+        self,
+        timeout: "typing.Optional[float]" = TIMEOUT,
+        netns: "typing.Union[str, int, None]" = None,
+        offer: int = BUFFER_SIZE,
     ) -> None:
         import socket  # not at the top: a replay needs none of it, and importing it is a tenth of a replay's time
 
