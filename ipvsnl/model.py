@@ -15,7 +15,7 @@ from .dataclass import dataclass
 FAMILY_NUMBERS = {"inet": 2, "inet6": 10}
 HOST_FAMILIES = {2: AF_INET, 10: AF_INET6}
 ADDRESS_SIZES = {2: 4, 10: 16}
-EXAMPLES = {2: "10.0.0.1", 10: "2001:db8::1"}
+EXAMPLES = {2: ("IPv4", "10.0.0.1"), 10: ("IPv6", "2001:db8::1")}
 PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 
@@ -284,9 +284,8 @@ def pack_address(family: int, address: object) -> bytes:
             return inet_pton(HOST_FAMILIES[family], str(address))
     except (OSError, ValueError):  # ValueError for a text with a NUL
         pass
-    raise ValueError(
-        f"an address is one of IPv{4 if family == 2 else 6}, such as {EXAMPLES[family]!r}, not {address!r}"
-    )
+    name, example = EXAMPLES[family]
+    raise ValueError(f"an {name} address is one such as {example}, not {address!r}")
 
 
 def spell_service(key: ServiceKey) -> str:

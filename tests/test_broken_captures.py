@@ -3,6 +3,8 @@ truth is never printed as if it were the whole."""
 
 import io
 import struct
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ipvsnl.cli import main
 
 GOOD = capture("linux-6.1")
 RECORDS = netlink.records(GOOD)
+REQUEST = netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP
 OTHER_ORDER = ">" if struct.pack("=H", 1) == struct.pack("<H", 1) else "<"
 
 
@@ -148,6 +151,27 @@ def test_the_work_is_proportional_to_the_capture(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DecodeError):
         Replay(io.BytesIO(data))
     assert len(read) < 10 * len(numbers)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: netlink.message(netlink.IPVS, flags=REQUEST, seq=n),
+        lambda n: netlink.message(netlink.IPVS, command=netlink.GET_SERVICE, flags=REQUEST, seq=n),
+        lambda n: netlink.message(netlink.IPVS, bytes(40), command=netlink.GET_DEST, flags=REQUEST, seq=n),
+    ],
+    ids=["without a command", "without a reply", "without sense"],
+)
+def test_requests_that_cannot_be_replayed_are_not_kept(make: "Callable[[int], bytes]") -> None:
+    requests = b"".join(make(n) for n in range(4000))
+    file = io.BytesIO(netlink.pcap([*[netlink.record(requests)] * 8, *RECORDS]))
+    tracemalloc.start()
+    try:
+        replay = Replay(file)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000 + 2 * len(requests)
+    finally:
+        tracemalloc.stop()
+    assert len(Client(transport=replay).services()) == 9
 
 
 def test_services_that_differ_where_nobody_looks_are_one() -> None:

@@ -4,8 +4,10 @@ The kernel is the scripted one of tests/netlink.py, with three services.
 """
 
 import errno
+import ipaddress
 import os
 import socket
+from typing import Any
 
 import netlink
 import pytest
@@ -23,6 +25,7 @@ from ipvsnl import (
     Service,
     Timeouts,
     lists,
+    testing,
 )
 
 WEB = netlink.service()
@@ -229,6 +232,115 @@ def test_arguments_that_name_no_service_are_a_value_error(
     assert kernel.asked() == [LIST_FAMILIES]
 
 
+TCP = {"protocol": "tcp", "address": "10.0.0.1", "port": 80}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"fwmark": 0}, "a fwmark is a number from 1 to 4294967295, not 0"),
+        ({"fwmark": True}, "not True"),
+        ({"fwmark": "7"}, "not '7'"),
+        ({"fwmark": 7.0}, "not 7.0"),
+        ({**TCP, "fwmark": 5}, "but not both"),
+        ({"port": 80, "fwmark": 5}, "but not both"),
+        ({**TCP, "port": "80"}, "a port is a number from 0 to 65535, not '80'"),
+        ({**TCP, "port": True}, "not True"),
+        ({**TCP, "port": 80.0}, "not 80.0"),
+        ({**TCP, "port": [80]}, "not \\[80\\]"),
+        ({**TCP, "protocol": 65536}, "a protocol is a number from 0 to 65535"),
+        ({**TCP, "protocol": -6}, "a protocol is"),
+        ({**TCP, "protocol": "9" * 5000}, "a protocol is tcp, udp, sctp or a number"),
+        ({**TCP, "protocol": "TCP"}, "a protocol is tcp, udp, sctp or a number, not 'TCP'"),
+        ({**TCP, "protocol": "\u0666"}, "a protocol is"),
+        ({**TCP, "protocol": ["tcp"]}, "a protocol is"),
+        ({**TCP, "address": 167772161}, "an IPv4 address is one such as 10.0.0.1, not 167772161"),
+        ({**TCP, "address": "10.0.0.1\0"}, "an IPv4 address is one"),
+        ({**TCP, "address": b"10.0.0.1"}, "an IPv4 address is one"),
+        ({**TCP, "address": ipaddress.ip_interface("10.0.0.1/24")}, "an IPv4 address is one"),
+        ({**TCP, "address": "fe80::1%lo"}, "an IPv6 address is one such as 2001:db8::1"),
+        ({**TCP, "address_family": "ipv4"}, "an address family is inet or inet6, not 'ipv4'"),
+        ({**TCP, "address_family": ["inet"]}, "an address family is inet or inet6"),
+        ({"fwmark": 7, "address_family": 2}, "an address family is inet or inet6, not 2"),
+    ],
+    ids=str,
+)
+def test_what_identifies_no_service_is_a_sentence(client: Client, wanted: "dict[str, Any]", said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        client.service(**wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {**TCP, "protocol": 6},
+        {**TCP, "protocol": "6"},
+        {**TCP, "protocol": socket.IPPROTO_TCP},
+        {**TCP, "address": ipaddress.ip_address("10.0.0.1")},
+        {**TCP, "address_family": "inet"},
+    ],
+    ids=str,
+)
+def test_protocol_and_address_may_be_numbers_and_objects(client: Client, wanted: "dict[str, Any]") -> None:
+    assert client.service(**wanted) == client.services()[0]
+
+
+def test_an_ipv6_address_may_be_an_object(client: Client) -> None:
+    assert client.service(6, ipaddress.ip_address("2001:db8::1"), 443) == client.services()[1]
+
+
+def test_a_missing_service_is_named_and_where_to_look(client: Client) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        client.service("udp", "2001:db8::1", 53)
+    assert caught.value.what == "service"
+    assert str(caught.value) == (
+        "there is no virtual service udp [2001:db8::1]:53: No such process (ESRCH); "
+        "services() and ipvsadm -Ln list those that exist"
+    )
+
+
+def test_dests_are_those_of_a_key(client: Client) -> None:
+    for service, pool in client.dump():
+        assert client.dests(service.key) == pool
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tcp 10.0.0.1:80",
+        None,
+        [0, 2, 6, b"\x0a\0\0\1", 80],
+        (0, 2, 6, b"\x0a\0\0\1"),
+        (0, 2, 6, "10.0.0.1", 80),
+        (0, 10, 6, b"\x0a\0\0\1", 80),
+        (0, 3, 6, b"\x0a\0\0\1", 80),
+        (0, 2, 6, b"\x0a\0\0\1", 65536),
+        (0, 2, -1, b"\x0a\0\0\1", 80),
+        (2**32, 2, 0, b"", 0),
+        (True, 2, 0, b"", 0),
+        (7, 3, 0, b"", 0),
+        (7, 2, 6, b"\x0a\0\0\1", 80),
+        (0, 2, 0, b"", 0),
+    ],
+    ids=str,
+)
+def test_dests_of_what_is_no_key_are_a_value_error(client: Client, kernel: netlink.IPVSKernel, key: Any) -> None:
+    with pytest.raises(ValueError, match="of a Service or of its key"):
+        client.dests(key)
+    assert kernel.asked() == [LIST_FAMILIES]
+
+
+def test_dests_of_a_service_with_a_bad_address_are_a_value_error(client: Client) -> None:
+    with pytest.raises(ValueError, match="an IPv4 address is one"):
+        client.dests(testing.service(address="x"))
+
+
+def test_a_namespace_together_with_a_transport_is_a_value_error(kernel: netlink.IPVSKernel) -> None:
+    with pytest.raises(ValueError, match="give only one of them"):
+        Client(netns="blue", transport=kernel)
+    assert kernel.asked() == []
+
+
 def test_dests_of_a_service_with_an_unknown_protocol_are_asked_by_its_number() -> None:
     odd = netlink.service(PROTOCOL=netlink.u16(47))
     client = Client(transport=netlink.IPVSKernel([(odd, POOL)]))
@@ -416,4 +528,4 @@ def test_a_kernel_that_does_not_answer_is_a_netlink_error_after_the_timeout(kern
     kernel_socket(netlink.ScriptedKernel(lambda request: []))
     with pytest.raises(NetlinkError, match="in time") as caught:
         Client()
-    assert caught.value.errno == errno.ETIMEDOUT
+    assert caught.value.errno == errno.ETIMEDOUT and isinstance(caught.value, TimeoutError)

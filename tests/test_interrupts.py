@@ -6,9 +6,11 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import netlink
 import pytest
+from conftest import PYTHONS, run_python
 from interrupts import Impatient, interrupt
 
 from ipvsnl import Client
@@ -44,10 +46,41 @@ def test_after_an_interrupt_at_any_instruction_both_lists_are_read_at_once(anew:
 
     clients, count = [open_client()], 0
     expected = list(clients[0].dump())
-    for _ in interrupt(ask, "transport", "genl", "lists", "layout", step=step):
+    for _ in interrupt(ask, "client", "transport", "genl", "lists", "layout", step=step):
         assert list(clients[-1].dump()) == expected
         count += 1
     assert count > 300
+
+
+INTERRUPTS = """
+import random, signal
+from ipvsnl import Client, testing
+
+class Interrupt(Exception):
+    pass
+
+def interrupt(*_):
+    raise Interrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+client = Client(transport=testing.Kernel([(testing.service(), [])]))
+expected, count = client.info(), 0
+while count < 3000:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-4))
+        while True:
+            client.info()
+    except Interrupt:
+        count += 1
+    assert client.info() == expected
+print(count)
+"""
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: Path(path).name)
+def test_after_a_signal_at_any_moment_the_client_is_not_busy(python: str) -> None:
+    """Interpreters handle signals between instructions that no trace tells apart, such as inside a call."""
+    assert run_python(INTERRUPTS, python=python) == "3000\n"
 
 
 @contextlib.contextmanager

@@ -125,6 +125,25 @@ def test_a_question_that_was_not_recorded_is_an_ipvs_error() -> None:
         client.timeouts()
 
 
+@pytest.mark.parametrize(
+    ("ask", "missing"),
+    [
+        (lambda client: client.timeouts(), "the timeouts"),
+        (lambda client: client.info(), "the version of IPVS"),
+        (lambda client: client.daemons(), "the synchronisation daemons"),
+        (lambda client: client.service("tcp", "10.0.0.1", 80), "the virtual service tcp 10.0.0.1:80"),
+        (lambda client: client.service(fwmark=7, address_family="inet6"), "the virtual service fwmark 7 inet6"),
+        (lambda client: client.dests(client.services()[0]), "the real servers of tcp 10.0.0.1:80"),
+        (lambda client: client.dests(client.services()[1]), "the real servers of tcp [2001:db8::1]:80"),
+    ],
+)
+def test_an_answer_that_a_capture_lacks_is_named(ask: "Callable[[Client], object]", missing: str) -> None:
+    client = Client(transport=Replay(io.BytesIO(packed(*Session(ENTRIES).exchanges[0]))))
+    with pytest.raises(DecodeError) as caught:
+        ask(client)
+    assert caught.value.what == f"the capture does not hold {missing}"
+
+
 def test_a_service_that_was_not_asked_for_is_not_said_to_be_absent() -> None:
     client = Client(transport=Replay(io.BytesIO(capture("linux-6.1"))))
     with pytest.raises(IPVSError) as caught:
