@@ -16,7 +16,7 @@ The rooms of this package, each standing on those after it: cli (the command lin
 and answers), capture, pcap and testing (other things in the kernel's place), lists (whole lists), windows (lists that
 change while they are read), rows (from attributes to the model), ipvs (what IPVS puts into attributes), layout (many
 messages at once), genl (messages), transport and netns (the socket, and where it is opened), attrs (attributes), model,
-dataclass, errors.
+_dataclass, errors.
 
 `TYPE_CHECKING = False` in these files is what type checkers, by that name, take for true: importing typing just for
 annotations would cost each start of the program.

@@ -13,8 +13,8 @@ import time
 from contextlib import suppress
 
 from . import genl, ipvs, pcap, rows
+from ._dataclass import dataclass
 from ._typing import typing
-from .dataclass import dataclass
 from .errors import DecodeError
 from .model import ServiceKey, spell_service
 from .transport import Transport, put

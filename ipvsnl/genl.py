@@ -11,8 +11,8 @@ This file knows no family but nlctrl, which lists all the others, and does no I/
 from errno import ECANCELED
 from struct import Struct
 
+from ._dataclass import dataclass
 from .attrs import Nest, text, u16, u32
-from .dataclass import dataclass
 from .errors import DecodeError, netlink_error
 from .transport import BUFFER_SIZE
 

@@ -9,7 +9,7 @@ import os
 from contextlib import ExitStack
 
 from . import ipvs, rows
-from .dataclass import dataclass
+from ._dataclass import dataclass
 from .errors import DumpInterruptedError, netlink_error
 from .genl import NLM_F_DUMP, Connection, expect
 from .layout import Layouts

@@ -8,8 +8,8 @@ use the names of these fields. Names in capitals are those of include/uapi/linux
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from enum import IntFlag
 
+from ._dataclass import dataclass
 from ._typing import typing
-from .dataclass import dataclass
 
 # Linux's own numbers, which are in keys and captures: on other systems AF_INET6 differs.
 FAMILY_NUMBERS = {"inet": 2, "inet6": 10}

@@ -8,8 +8,8 @@ tcpdump and Wireshark read and write such files, and `tcpdump -i nlmon0 -w FILE`
 import sys
 from struct import Struct
 
+from ._dataclass import dataclass
 from ._typing import typing
-from .dataclass import dataclass
 from .errors import DecodeError
 from .transport import NETLINK_GENERIC
 

@@ -44,7 +44,7 @@ resizes. The first dump shows nothing but the order.
 
 from itertools import chain, count
 
-from .dataclass import dataclass
+from ._dataclass import dataclass
 from .errors import DumpInterruptedError
 from .transport import MESSAGE
 
