@@ -13,9 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ipvsnl import Destination, Service, ServiceFlags, Stats, genl, ipvs, pcap, rows  # noqa: E402
-from ipvsnl.formats import json_document, line_protocol  # noqa: E402
 from ipvsnl.layout import Layouts  # noqa: E402
+
+from ipvsnl import Destination, Service, ServiceFlags, Stats, _decode, _schema, genl, pcap  # noqa: E402
+from ipvsnl.formats import json_document, line_protocol  # noqa: E402
 from ipvsnl.lists import DESTINATIONS  # noqa: E402
 
 CAPTURE = ROOT / "tests/fixtures/linux-6.1/stats.pcap"
@@ -26,16 +27,16 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     message = first_destination()
     datagram = COUNT * (genl.NLMSGHDR.pack(16 + len(message.payload), *header(message)) + message.payload)
-    layouts = Layouts(ipvs.COMMAND, DESTINATIONS.paths, bytearray(datagram))
+    layouts = Layouts(_schema.COMMAND, DESTINATIONS.paths, bytearray(datagram))
     layouts.learn(message)
     stats = Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     service = Service("inet", "tcp", "10.99.0.1", 80, None, "rr", ServiceFlags(2), 0, 32, None, stats)
 
     def one_by_one() -> "list[Destination]":
-        return [rows.decode_destination(each.attributes(), "inet") for each in genl.messages(datagram)]
+        return [_decode.decode_destination(each.attributes(), "inet") for each in genl.messages(datagram)]
 
     def many_at_once() -> "list[Destination]":
-        return rows.destinations(layouts.rows(0, len(datagram), message.seq, message.port)[1], "inet")
+        return _decode.destinations(layouts.rows(0, len(datagram), message.seq, message.port)[1], "inet")
 
     destinations = one_by_one()
     assert destinations == many_at_once(), "the two ways differ, or the fast one is off"
@@ -54,7 +55,7 @@ def first_destination() -> genl.Message:
     with open(CAPTURE, "rb") as file:
         for record in pcap.read(file):
             for message in genl.messages(record.datagram):
-                if message.type > genl.GENL_ID_CTRL and message.command() == ipvs.NEW_DEST:
+                if message.type > genl.GENL_ID_CTRL and message.command() == _schema.NEW_DEST:
                     return message
     raise SystemExit(f"{CAPTURE} has no real server")
 

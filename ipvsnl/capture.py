@@ -12,7 +12,7 @@ import os
 import time
 from contextlib import suppress
 
-from . import genl, ipvs, pcap, rows
+from . import _decode, _schema, genl, pcap
 from ._dataclass import dataclass
 from ._typing import typing
 from .errors import DecodeError
@@ -22,7 +22,7 @@ from .transport import Transport, put
 # What identifies a request: whether it asks for a dump, the command, the service.
 Request = tuple[bool, int, "ServiceKey | None"]
 
-SERVICES: Request = (True, ipvs.GET_SERVICE, None)  # the dump of all services
+SERVICES: Request = (True, _schema.GET_SERVICE, None)  # the dump of all services
 WHOLE_RUN = "record one whole run of an IPVS client, such as ipvsadm -Ln"
 MOST_WAITING = 1000  # requests whose reply is still to come; a client has one
 
@@ -197,7 +197,7 @@ class _Capture:
         """Give a message of the kernel to the request that it replies to, if there is one."""
         if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
             family = genl.CTRL_ATTRS.decode(message.attributes())
-            if family["FAMILY_NAME"] == ipvs.FAMILY_NAME:
+            if family["FAMILY_NAME"] == _schema.FAMILY_NAME:
                 self._named.add(family["FAMILY_ID"])
         # A client may ask with port 0, which leaves it to the kernel. The reply then has the real one.
         for sender in ((message.seq, message.port), (message.seq, 0)):
@@ -247,7 +247,7 @@ class _Capture:
 
     def families(self) -> "list[pcap.Record]":
         """Return the reply to a look-up of the family, reversed. A capture need not have one, so this one is made."""
-        values = {"FAMILY_ID": self._family, "FAMILY_NAME": ipvs.FAMILY_NAME, "VERSION": 1}
+        values = {"FAMILY_ID": self._family, "FAMILY_NAME": _schema.FAMILY_NAME, "VERSION": 1}
         attributes = genl.CTRL_ATTRS.encode(values)
         family = genl.request(genl.GENL_ID_CTRL, 0, 0, 0, genl.CTRL_CMD_NEWFAMILY, attributes)
         done = genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)
@@ -279,7 +279,7 @@ def _has_services(exchange: Exchange) -> bool:
     try:
         replies = [message for record in exchange.reply for message in genl.messages(record.datagram)]
         services = [message for message in replies if message.type == exchange.family]
-        return bool([rows.decode_service(message.attributes()) for message in services])
+        return bool([_decode.decode_service(message.attributes()) for message in services])
     except DecodeError:
         return False
 
@@ -289,9 +289,9 @@ def _identify(message: genl.Message) -> Request:
     is_dump = message.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
     # Some clients name a service when they dump all of them.
     named = message.type > genl.GENL_ID_CTRL and (
-        command == ipvs.GET_DEST or (command == ipvs.GET_SERVICE and not is_dump)
+        command == _schema.GET_DEST or (command == _schema.GET_SERVICE and not is_dump)
     )
-    return is_dump, command, ipvs.decode_key(message.attributes()) if named else None
+    return is_dump, command, _decode.decode_key(message.attributes()) if named else None
 
 
 def _spell(request: Request) -> str:
@@ -299,18 +299,18 @@ def _spell(request: Request) -> str:
     _, command, service = request
     name = spell_service(service) if service else "no service"
     names = {
-        ipvs.GET_SERVICE: f"the virtual service {name}" if service else "the virtual services",
-        ipvs.GET_DEST: f"the real servers of {name}",
-        ipvs.GET_CONFIG: "the timeouts",
-        ipvs.GET_INFO: "the version of IPVS",
-        ipvs.GET_DAEMON: "the synchronisation daemons",
+        _schema.GET_SERVICE: f"the virtual service {name}" if service else "the virtual services",
+        _schema.GET_DEST: f"the real servers of {name}",
+        _schema.GET_CONFIG: "the timeouts",
+        _schema.GET_INFO: "the version of IPVS",
+        _schema.GET_DAEMON: "the synchronisation daemons",
     }
     return names.get(command, f"the reply to command {command}")
 
 
 def _lacks(request: Request) -> DecodeError:
     todo = "record a client that asks for that"
-    if request[1] == ipvs.GET_DEST:
+    if request[1] == _schema.GET_DEST:
         todo = f"replay it with --services-only, or {WHOLE_RUN}"
     return DecodeError(f"the capture does not hold {_spell(request)}", todo)
 

@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from . import ipvs, rows
+from . import _decode, _encode, _schema
 from ._typing import ipaddress, typing
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
@@ -85,8 +85,8 @@ class Client:
         """Return the id of the family, which the kernel assigns when the module is loaded."""
         try:
             if load_module:
-                return self._connection.load_family(ipvs.FAMILY_NAME).id
-            for family in self._connection.families(ipvs.FAMILY_NAME):
+                return self._connection.load_family(_schema.FAMILY_NAME).id
+            for family in self._connection.families(_schema.FAMILY_NAME):
                 return family.id
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
@@ -131,7 +131,7 @@ class Client:
         They are in the kernel's order. If the service does not exist, the list is empty: the kernel does not say so.
         """
         key = service.key if isinstance(service, Service) else check_key(service)
-        family, attributes = ipvs.ADDRESS_FAMILIES[key[1]], ipvs.encode_key(key)
+        family, attributes = _schema.ADDRESS_FAMILIES[key[1]], _encode.service_key(key)
         return self._take_turn(lambda: self._destination_reader().read(self._family, attributes, family))
 
     def dump(self) -> "typing.Iterator[tuple[Service, list[Destination]]]":
@@ -167,9 +167,9 @@ class Client:
             attributes = self._take_turn(
                 lambda: self._connection.request(
                     self._family,
-                    ipvs.GET_SERVICE,
-                    ipvs.encode_key(key),
-                    reply=ipvs.NEW_SERVICE,
+                    _schema.GET_SERVICE,
+                    _encode.service_key(key),
+                    reply=_schema.NEW_SERVICE,
                     doing="asking for a service",
                 )
             )
@@ -179,18 +179,18 @@ class Client:
             doing = f"there is no virtual service {spell_service(key)}"
             todo = "services() and ipvsadm -Ln list those that exist"
             raise NotFoundError(errno.ESRCH, doing, error.ext_ack, todo, "service") from None
-        return rows.decode_service(attributes)
+        return _decode.decode_service(attributes)
 
     def info(self) -> Info:
         """Return the version of IPVS and the size of its connection table (IPVS_CMD_GET_INFO)."""
-        return rows.decode_info(self._take_turn(lambda: self._request_info(self._connection)))
+        return _decode.decode_info(self._take_turn(lambda: self._request_info(self._connection)))
 
     def timeouts(self) -> Timeouts:
         """Return the timeouts of TCP and UDP connections, seconds (IPVS_CMD_GET_CONFIG)."""
-        return rows.decode_timeouts(
+        return _decode.decode_timeouts(
             self._take_turn(
                 lambda: self._connection.request(
-                    self._family, ipvs.GET_CONFIG, b"", reply=ipvs.SET_CONFIG, doing="asking for the timeouts"
+                    self._family, _schema.GET_CONFIG, b"", reply=_schema.SET_CONFIG, doing="asking for the timeouts"
                 )
             )
         )
@@ -200,14 +200,14 @@ class Client:
         messages = self._take_turn(
             lambda: list(
                 self._connection.dump(
-                    self._family, ipvs.GET_DAEMON, b"", reply=ipvs.NEW_DAEMON, doing="dumping the daemons"
+                    self._family, _schema.GET_DAEMON, b"", reply=_schema.NEW_DAEMON, doing="dumping the daemons"
                 )
             )
         )
-        return [rows.decode_daemon(message.attributes()) for message in messages]
+        return [_decode.decode_daemon(message.attributes()) for message in messages]
 
     def _request_info(self, connection: Connection) -> bytes:
-        return connection.request(self._family, ipvs.GET_INFO, b"", reply=ipvs.SET_INFO, doing="asking for the version")
+        return connection.request(self._family, _schema.GET_INFO, b"", reply=_schema.SET_INFO, doing="asking for the version")
 
     def _destination_reader(self) -> ListReader:
         """Return the reader of real servers, which has a socket of its own.

@@ -2,17 +2,17 @@
 
 A list comes in datagrams. Each is read at once as far as its messages are of a known layout (layout.py), and message by
 message where they are not. A list that does not fit one datagram is made sure by further dumps (windows.py). All that
-is done with rows; what comes out of it is made objects of, once (rows.py).
+is done with rows; what comes out of it is made objects of, once (_decode.py).
 """
 
 import os
 from contextlib import ExitStack
 
-from . import ipvs, rows
+from . import _decode, _schema
+from ._fastpath import Layouts
 from ._dataclass import dataclass
 from .errors import DumpInterruptedError, netlink_error
 from .genl import NLM_F_DUMP, Connection, expect
-from .layout import Layouts
 from .transport import MESSAGE
 from .windows import ELSEWHERE, Window, is_whole, once, settle
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Callable
 
-    from .rows import Row
+    from ._decode import Row
 
 
 @dataclass
 class Kind:
     """What is to be known of a list: the command that asks for it and the one that answers, what to call that in an
     error; where the row of a message is, how to read it with care, what in it tells entries apart, and what of that
-    can be had at once (`looks`); and how to make the model of rows. The kernel may put all of it in another order
+    can be had at once (`looks`); and how to make the model of _decode. The kernel may put all of it in another order
     (`resizes`), or walk through the beginning of it again in one datagram (`jumps`): windows.py."""
 
     command: int
@@ -47,12 +47,12 @@ class Kind:
 WALKED_UNDER_MUTEX = hasattr(os, "uname") and os.uname().release.startswith(("2.", "3.", "4.", "5.", "6."))
 
 SERVICES = Kind(
-    ipvs.GET_SERVICE, ipvs.NEW_SERVICE, "dumping the services", rows.paths("SERVICE", rows.SERVICE_ROW),
-    rows.service_row, rows.service_identity, rows.service_looks, rows.services, resizes=True, jumps=False,
+    _schema.GET_SERVICE, _schema.NEW_SERVICE, "dumping the services", _decode.SERVICES.paths,
+    _decode.SERVICES.row, _decode.service_identity, _decode.SERVICES.identifying, _decode.services, resizes=True, jumps=False,
 )  # fmt: skip
 DESTINATIONS = Kind(
-    ipvs.GET_DEST, ipvs.NEW_DEST, "dumping real servers", rows.paths("DEST", rows.DEST_ROW),
-    rows.destination_row, rows.destination_identity, rows.destination_identity, rows.destinations, resizes=False,
+    _schema.GET_DEST, _schema.NEW_DEST, "dumping real servers", _decode.DESTINATIONS.paths,
+    _decode.DESTINATIONS.row, _decode.DESTINATIONS.identifying, _decode.DESTINATIONS.identifying, _decode.destinations, resizes=False,
     jumps=not WALKED_UNDER_MUTEX,
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ class ListReader:
     def __init__(self, connection: Connection, kind: Kind, layouts: "Layouts | None" = None) -> None:
         self._connection = connection
         self._kind = kind
-        self._layouts = layouts or Layouts(ipvs.COMMAND, kind.paths, connection.buffer)
+        self._layouts = layouts or Layouts(_schema.COMMAND, kind.paths, connection.buffer)
 
     def read(self, family: int, attributes: bytes, *context: "Any") -> "list[Any]":
         """The whole list that a request with these attributes asks for. `context` is what making its entries takes
@@ -75,7 +75,7 @@ class ListReader:
             more = self._datagram(family)
             if more or size + MESSAGE > room:
                 found = self._settle(Window(found, size, room), more, family, attributes, context)
-            if self._kind.jumps and len({*map(rows.destination_host, found)}) < len(found):
+            if self._kind.jumps and len({*map(_decode.DESTINATIONS.identifying, found)}) < len(found):
                 found = once(found, self._kind.identity)
         return self._kind.make(found, *context)
 

@@ -12,9 +12,9 @@ real kernel serves as well: Client(transport=capture.Replay(file)).
 
 import errno
 import os
-import socket
 
-from . import genl, ipvs, rows
+from . import _encode, _schema, genl
+from ._decode import decode_key
 from .model import Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 from .transport import put
 
@@ -123,22 +123,18 @@ class Kernel:
 
     def _answer_of_ipvs(self, message: genl.Message) -> "tuple[int, list[bytes]]":
         command = message.command()
-        if command == ipvs.GET_INFO:
-            first, second, third = map(int, self.info.version.split("."))
-            values = {"VERSION": first << 16 | second << 8 | third, "CONN_TAB_SIZE": self.info.connection_table_size}
-            return ipvs.SET_INFO, [ipvs.INFO.encode(values)]
-        if command == ipvs.GET_CONFIG:
-            names = ("TIMEOUT_TCP", "TIMEOUT_TCP_FIN", "TIMEOUT_UDP")
-            timeouts = (self.timeouts.tcp, self.timeouts.tcp_fin, self.timeouts.udp)
-            return ipvs.SET_CONFIG, [ipvs.COMMAND.encode(dict(zip(names, timeouts)))]
-        if command == ipvs.GET_DAEMON:
-            return ipvs.NEW_DAEMON, []
-        wanted = ipvs.decode_key(message.attributes())
-        entries = [(_service(service), pool) for service, pool in self.entries]
-        found = [(attributes, pool) for attributes, pool in entries if wanted in (None, ipvs.decode_key(attributes))]
-        if command == ipvs.GET_DEST:
-            return ipvs.NEW_DEST, [_destination(destination) for _, pool in found for destination in pool]
-        return ipvs.NEW_SERVICE, [attributes for attributes, _ in found]
+        if command == _schema.GET_INFO:
+            return _schema.SET_INFO, [_encode.info(self.info)]
+        if command == _schema.GET_CONFIG:
+            return _schema.SET_CONFIG, [_encode.timeouts(self.timeouts)]
+        if command == _schema.GET_DAEMON:
+            return _schema.NEW_DAEMON, []
+        wanted = decode_key(message.attributes())
+        entries = [(_encode.service(service), pool) for service, pool in self.entries]
+        found = [(attributes, pool) for attributes, pool in entries if wanted in (None, decode_key(attributes))]
+        if command == _schema.GET_DEST:
+            return _schema.NEW_DEST, [_encode.destination(destination) for _, pool in found for destination in pool]
+        return _schema.NEW_SERVICE, [attributes for attributes, _ in found]
 
     def recv_into(self, buffer: bytearray) -> int:
         if not self._queue:
@@ -158,60 +154,4 @@ class Kernel:
         """None: what it answers stays so until the next question, so that no client needs to ask twice."""
 
 
-_FAMILY = genl.CTRL_ATTRS.encode({"FAMILY_ID": FAMILY, "FAMILY_NAME": ipvs.FAMILY_NAME, "VERSION": 1})
-
-
-def _service(service: Service) -> bytes:
-    """The attributes of an IPVS_CMD_NEW_SERVICE."""
-    inet = service.address_family == "inet"
-    values: dict[str, Any] = {"AF": _number(ipvs.ADDRESS_FAMILIES, service.address_family)}
-    if service.fwmark is None:
-        values["PROTOCOL"] = _number(ipvs.PROTOCOLS, str(service.protocol))
-        values["ADDR"] = _address(str(service.address))
-        values["PORT"] = socket.htons(service.port or 0)
-    else:
-        values["FWMARK"] = service.fwmark
-    values["SCHED_NAME"] = service.scheduler.encode() + b"\0"
-    if service.persistence_engine is not None:
-        values["PE_NAME"] = service.persistence_engine.encode() + b"\0"
-    values["FLAGS"] = int(service.flags)
-    values["TIMEOUT"] = service.timeout
-    # For IPv4 a mask, of whose 32 bits only the number matters to who reads it; for IPv6 the number itself.
-    values["NETMASK"] = (1 << service.netmask) - 1 if inet else service.netmask
-    values["STATS64"] = _stats(service.stats)
-    return ipvs.COMMAND.encode({"SERVICE": values})
-
-
-def _destination(destination: Destination) -> bytes:
-    """The attributes of an IPVS_CMD_NEW_DEST."""
-    values = {
-        "ADDR": ipvs.inet_addr.decode(_address(destination.address)),
-        "PORT": socket.htons(destination.port),
-        "FWD_METHOD": _number(ipvs.FORWARDING, destination.forwarding),
-        "WEIGHT": destination.weight,
-        "TUN_TYPE": _number(ipvs.TUNNEL_TYPES, destination.tunnel_type),
-        "TUN_PORT": socket.htons(destination.tunnel_port),
-        "TUN_FLAGS": int(destination.tunnel_flags),
-        "U_THRESH": destination.upper_threshold,
-        "L_THRESH": destination.lower_threshold,
-        "ACTIVE_CONNS": destination.active_connections,
-        "INACT_CONNS": destination.inactive_connections,
-        "PERSIST_CONNS": destination.persistent_connections,
-        "ADDR_FAMILY": _number(ipvs.ADDRESS_FAMILIES, destination.address_family),
-        "STATS64": _stats(destination.stats),
-    }
-    return ipvs.COMMAND.encode({"DEST": values})
-
-
-def _stats(stats: Stats) -> "dict[str, int]":
-    return {name: getattr(stats, field) for name, field in zip(rows.COUNTERS, Stats.__match_args__)}
-
-
-def _address(text: str) -> bytes:
-    family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    return socket.inet_pton(family, text).ljust(16, b"\0")  # a union nf_inet_addr
-
-
-def _number(names: "dict[Any, str]", name: str) -> int:
-    numbers: dict[str, int] = {text: number for number, text in names.items()}
-    return numbers[name] if name in numbers else int(name)
+_FAMILY = genl.CTRL_ATTRS.encode({"FAMILY_ID": FAMILY, "FAMILY_NAME": _schema.FAMILY_NAME, "VERSION": 1})

@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT, cannot, capture_path
 
 from ipvsnl import Client, Destination, genl, lists
+from ipvsnl._fastpath import Layout, Table
 from ipvsnl.formats import line_protocol
-from ipvsnl.layout import Layout, Table
 
 SERVICES, DESTS = 30, 20
 ENTRIES = [

@@ -1,7 +1,7 @@
 """A dump reads as its messages do, one by one: however many of them are alike, and whatever stands among them.
 
 A client may read messages that are alike in a faster way than single ones. Nothing of that may show. The oracle is the
-single message: genl.messages(), and rows.decode_service() or rows.decode_destination().
+single message: genl.messages(), and _decode.decode_service() or _decode.decode_destination().
 """
 
 import random
@@ -14,7 +14,7 @@ import pytest
 from conftest import KERNELS, capture
 from test_old_and_strange_kernels import CHANGES, DESTINATION, SERVICE, without
 
-from ipvsnl import Client, DecodeError, Destination, IPVSError, Service, ServiceFlags, Stats, genl, lists, rows
+from ipvsnl import Client, DecodeError, Destination, IPVSError, Service, ServiceFlags, Stats, _decode, genl, lists
 
 Read = Union[list[Any], type[IPVSError]]
 
@@ -66,9 +66,9 @@ def one_by_one(datagram: bytes, reply: int) -> Read:
             if message.type != netlink.IPVS or message.command() != reply:
                 raise DecodeError("no reply")
             if reply == netlink.NEW_SERVICE:
-                found.append(rows.decode_service(message.attributes()))
+                found.append(_decode.decode_service(message.attributes()))
             else:
-                found.append(rows.decode_destination(message.attributes(), "inet"))
+                found.append(_decode.decode_destination(message.attributes(), "inet"))
     except IPVSError as error:
         return type(error)
     return found

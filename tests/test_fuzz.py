@@ -21,7 +21,7 @@ import pytest  # noqa: E402
 from conftest import KERNELS, capture  # noqa: E402
 from test_dumps_read_as_their_messages_do import Dumper, one_by_one  # noqa: E402
 
-from ipvsnl import Client, IPVSError, genl, ipvs, lists, rows  # noqa: E402
+from ipvsnl import Client, IPVSError, _decode, genl, lists  # noqa: E402
 from ipvsnl.capture import Replay  # noqa: E402
 
 LENGTHS = [0, 1, 3, 4, 5, 15, 16, 17, 0x7FFF, 0xFFFF]
@@ -75,11 +75,11 @@ def read_capture(data: bytes) -> None:
 
 
 def read_attributes(data: bytes) -> None:
-    for decode in (rows.decode_service, rows.decode_info, rows.decode_timeouts, rows.decode_daemon, ipvs.decode_key):
+    for decode in (_decode.decode_service, _decode.decode_info, _decode.decode_timeouts, _decode.decode_daemon, _decode.decode_key):
         with contextlib.suppress(IPVSError):
             decode(data)
     with contextlib.suppress(IPVSError):
-        rows.decode_destination(data, "inet")
+        _decode.decode_destination(data, "inet")
     with contextlib.suppress(IPVSError):
         for message in genl.messages(data):
             genl.result(message)

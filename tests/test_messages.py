@@ -7,7 +7,7 @@ import netlink
 import pytest
 from conftest import KERNELS, capture
 
-from ipvsnl import DecodeError, genl, rows
+from ipvsnl import DecodeError, _decode, genl
 
 
 def test_a_message_has_its_header_and_its_payload() -> None:
@@ -142,9 +142,9 @@ def decode(datagram: bytes) -> list[object]:
     found: list[object] = []
     for message in genl.messages(datagram):
         if message.command() == netlink.NEW_SERVICE:
-            found.append(rows.decode_service(message.attributes()))
+            found.append(_decode.decode_service(message.attributes()))
         else:
-            found.append(rows.decode_destination(message.attributes(), "inet"))
+            found.append(_decode.decode_destination(message.attributes(), "inet"))
     return found
 
 
@@ -173,10 +173,10 @@ def cut(tree: bytes, size: int) -> bytes:
 def test_a_real_service_with_fewer_attributes_is_whole_or_a_decode_error(kernel: str) -> None:
     for message in genl.messages(service_dump(kernel)):
         attributes = message.attributes()
-        whole = rows.decode_service(attributes)
+        whole = _decode.decode_service(attributes)
         for size in range(4, len(attributes)):
             try:
-                read = rows.decode_service(cut(attributes, size))
+                read = _decode.decode_service(cut(attributes, size))
             except DecodeError:
                 continue
             # All that a service can do without, if it is not persistent by an engine, is what comes last.

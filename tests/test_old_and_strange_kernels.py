@@ -11,7 +11,7 @@ import netlink
 import pytest
 
 from ipvsnl import DecodeError, Destination, Service, ServiceFlags, Stats, TunnelFlags
-from ipvsnl.rows import decode_daemon, decode_destination, decode_info, decode_service, decode_timeouts
+from ipvsnl._decode import decode_daemon, decode_destination, decode_info, decode_service, decode_timeouts
 
 NARROW = tuple(range(1, 11))  # ten numbers that differ, for the 32-bit statistics
 WIDE = tuple(2**40 + number for number in range(1, 11))  # and for the 64-bit ones

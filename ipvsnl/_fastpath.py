@@ -84,13 +84,13 @@ class Table:
 class Layouts:
     """The layouts seen so far of one kind of message in one buffer.
 
-    `nest` is the table of its attributes. `row` names the payloads that are wanted, as paths through the table, in the
-    order in which the kernel sends them; one that ends in "?" may be absent, and is then b"".
+    `nest` is the table of its attributes. `columns` are the payloads that make a row, as paths through the table in the
+    order in which the kernel sends them, with whether each may be absent. An absent one is b"".
     """
 
-    def __init__(self, nest: Nest, row: "Sequence[str]", buffer: bytearray) -> None:
+    def __init__(self, nest: Nest, columns: "Sequence[tuple[str, bool]]", buffer: bytearray) -> None:
         self._nest = nest
-        self._row = row
+        self._columns = columns
         self._buffer = memoryview(buffer)
         self._lengths = self._buffer.cast("I")
         self._layouts: dict[int, list[Layout]] = {}  # by size
@@ -125,55 +125,52 @@ class Layouts:
         attempts = self._attempts[size] = self._attempts.get(size, 0) + 1
         if attempts <= LAYOUTS_PER_SIZE and size % NLA_ALIGNTO == 0:
             header = NLMSGHDR.pack(size, message.type, message.flags, message.seq, message.port)
-            finder = _Finder(header + message.payload)
-            finder.walk(NLMSGHDR.size + GENLMSGHDR.size, size, self._nest, "")
-            row = finder.row(self._row)
-            if row is not None:
-                layout = Layout(size, finder.headers, row)
+            layout = _find_layout(header + message.payload, self._nest, self._columns)
+            if layout is not None:
                 self._layouts.setdefault(size, []).append(layout)
 
 
-class _Finder:
-    """Walks once through a message, and notes its headers and where the payloads are."""
+def _find_layout(message: bytes, nest: Nest, columns: "Sequence[tuple[str, bool]]") -> "Layout | None":
+    """Note the headers of a message and where its payloads are.
 
-    def __init__(self, message: bytes) -> None:
-        self.message = message
-        begin = (NLMSGHDR.size + GENLMSGHDR.size) // NLA_ALIGNTO
-        self.headers = {index: self._word(index * NLA_ALIGNTO) for index in range(begin) if index not in (SEQ, PORT)}
-        self._found: list[str] = []  # the paths of all known attributes, in order
-        self._payloads: dict[str, tuple[int, str]] = {}  # path: offset and format
+    A message takes the careful path if an attribute comes twice, has a value that must be checked, or stands in another
+    order than the columns.
+    """
+    begin = NLMSGHDR.size + GENLMSGHDR.size
+    headers = {offset // NLA_ALIGNTO: _word(message, offset) for offset in range(0, begin, NLA_ALIGNTO)}
+    del headers[SEQ], headers[PORT]
+    found: list[str] = []  # the paths of all known attributes, in order
+    payloads: dict[str, tuple[int, str]] = {}  # path: offset and format
 
-    def _word(self, offset: int) -> int:
-        word: int = WORD.unpack_from(self.message, offset)[0]
-        return word
-
-    def walk(self, offset: int, end: int, nest: Nest, prefix: str) -> None:
+    def walk(offset: int, end: int, nest: Nest, prefix: str) -> None:
         while offset < end:
-            self.headers[offset // NLA_ALIGNTO] = self._word(offset)
-            length, type = HEADER.unpack_from(self.message, offset)
+            headers[offset // NLA_ALIGNTO] = _word(message, offset)
+            length, type = HEADER.unpack_from(message, offset)
             payload = offset + HEADER.size
             if type & NLA_TYPE_MASK in nest.table:
                 name, kind = nest.table[type & NLA_TYPE_MASK]
-                path = prefix + name
-                self._found.append(path)
+                found.append(prefix + name)
                 if isinstance(kind, Nest):
-                    self.walk(payload, offset + length, kind, f"{path}.")
+                    walk(payload, offset + length, kind, f"{prefix}{name}.")
                 else:
-                    self._payloads[path] = payload, kind.format(length - HEADER.size)
+                    payloads[prefix + name] = payload, kind.format(length - HEADER.size)
             offset += length + -length % NLA_ALIGNTO
 
-    def row(self, wanted: "Sequence[str]") -> "Struct | None":
-        """The struct that reads the wanted payloads out of a message. None where it takes the careful path: an
-        attribute comes twice, has a value that must be looked at, or stands in another order."""
-        paths = [path for path in wanted if path.rstrip("?") in self._payloads or not path.endswith("?")]
-        known = {path.rstrip("?") for path in wanted}
-        in_order = [path.rstrip("?") for path in paths] == [path for path in self._found if path in known]
-        once = len(self._found) == len(set(self._found))
-        if not in_order or not once or "" in [letters for _, letters in self._payloads.values()]:
-            return None
-        format, position = "=", 0
-        for path in wanted:
-            offset, letters = self._payloads.get(path.rstrip("?"), (position, "0s"))
-            format += f"{offset - position}x{letters}"
-            position = offset + Struct("=" + letters).size
-        return Struct(f"{format}{len(self.message) - position}x")
+    walk(begin, len(message), nest, "")
+    wanted = [path for path, optional in columns if path in payloads or not optional]
+    known = {path for path, _ in columns}
+    in_order = wanted == [path for path in found if path in known]
+    once = len(found) == len(set(found))
+    if not in_order or not once or "" in [letters for _, letters in payloads.values()]:
+        return None
+    format, position = "=", 0
+    for path, _ in columns:
+        offset, letters = payloads.get(path, (position, "0s"))
+        format += f"{offset - position}x{letters}"
+        position = offset + Struct("=" + letters).size
+    return Layout(len(message), headers, Struct(f"{format}{len(message) - position}x"))
+
+
+def _word(message: bytes, offset: int) -> int:
+    word: int = WORD.unpack_from(message, offset)[0]
+    return word

@@ -1,0 +1,299 @@
+"""Decode attributes to the model.
+
+A row is what one message holds, as a tuple: one column for each attribute in the order of _schema.py, then the
+counters. Rows come from a message that was read attribute by attribute (`Entries.row()`), or from many messages at once
+(_fastpath.py). One loop for each kind of entry makes objects of both.
+"""
+
+# The C half of socket: socket.py makes enums of some hundred constants when imported, a tenth of the time of a replay.
+from _socket import AF_INET as HOST_AF_INET
+from _socket import AF_INET6 as HOST_AF_INET6
+from _socket import inet_ntop, ntohs
+from functools import lru_cache
+from operator import itemgetter
+
+from ._schema import (
+    ADDRESS_FAMILIES,
+    AF_INET,
+    COMMAND,
+    DAEMON_STATES,
+    DEST,
+    FORWARDING,
+    INFO,
+    SERVICE,
+    STATS,
+    STATS64,
+    TIMEOUTS,
+    TUNNEL_TYPES,
+    Table,
+)
+from .attrs import Nest, text
+from .errors import DecodeError
+from .model import PROTOCOLS, Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Callable
+
+    Row = tuple[Any, ...]
+
+
+ABSENT = b""  # what a row holds of an optional attribute that was not sent
+HOSTS = [str(number) for number in range(256)]  # the last byte of an IPv4 address as text
+
+
+class Entries:
+    """How the messages of a dump become rows, and rows the model.
+
+    `paths` leads to each column of a row, with whether it may be absent. `identifying(row)` picks the columns of the
+    identity, and `make(rows, ...)` makes the objects.
+    """
+
+    def __init__(self, name: str, table: "Table", make: "Callable[..., list[Any]]") -> None:
+        self._name = name
+        self._attributes = [attribute for attribute in table.attributes if attribute.field != "stats"]
+        self.paths = [(f"{name}.{each.name}", each.optional) for each in self._attributes]
+        self.paths += [(f"{name}.STATS64.{each.name}", False) for each in STATS64.attributes]
+        columns: list[bool] = []  # whether each belongs to the identity
+        for each in self._attributes:
+            columns += [each.identity] * len(getattr(each.kind, "columns", "1"))
+        self.identifying = itemgetter(*[position for position, is_identity in enumerate(columns) if is_identity])
+        self.make = make
+
+    def row(self, attributes: bytes) -> "Row":
+        """Read the row of one message, attribute by attribute."""
+        values = COMMAND.decode(attributes)[self._name]
+        row: list[Any] = []
+        for attribute in self._attributes:
+            value = values.get(attribute.name, ABSENT) if attribute.optional else values[attribute.name]
+            row += value if isinstance(value, tuple) else (value,)
+        counters = values.get("STATS64", {})
+        if len(counters) < len(STATS64.attributes):  # before Linux 4.1 there are none of 64 bits
+            counters = {**STATS.decode(values["STATS"]), **counters}
+        for attribute in STATS64.attributes:
+            if attribute.name not in counters:
+                raise DecodeError(f"{STATS.prefix}_{attribute.name} is missing")
+            row.append(counters[attribute.name])
+        return tuple(row)
+
+
+def services(rows: "Iterable[Row]") -> "list[Service]":
+    """Make a Service of each row."""
+    made = []
+    create = object.__new__  # a local name is faster, and __init__ is not needed
+    for row in rows:
+        service = create(Service)
+        service.stats = stats = create(Stats)
+        (
+            af, protocol, address, port, fwmark, scheduler, engine, flags, service.timeout, netmask,
+            stats.connections, stats.pkts_in, stats.pkts_out, stats.bytes_in, stats.bytes_out,
+            stats.cps, stats.pps_in, stats.pps_out, stats.bps_in, stats.bps_out,
+        ) = row  # fmt: skip
+        if fwmark:
+            service.fwmark = fwmark
+            service.address = service.port = None
+        else:
+            service.fwmark = None
+            service.address = _address(af, address)
+            service.port = _port(port)
+        (
+            service.address_family, service.protocol, service.scheduler, service.persistence_engine, service.flags,
+            service.netmask,
+        ) = _traits(af, bool(fwmark), protocol, scheduler, engine, flags, netmask)  # fmt: skip
+        made.append(service)
+    return made
+
+
+def destinations(rows: "Iterable[Row]", service_family: str) -> "list[Destination]":
+    """Make a Destination of each row.
+
+    This is the innermost loop of every dump. It calls nothing that it can do without, not even __init__, and looks up
+    only what differs from the row before.
+    """
+    made = []
+    # Local names are faster.
+    create, stats_class, destination_class, hosts, no_flags = object.__new__, Stats, Destination, HOSTS, TunnelFlags(0)
+    last_network = last_port = last_forwarding = None
+    prefix = forwarding_name = ""
+    port_number = 0
+    for row in rows:
+        destination = create(destination_class)
+        destination.stats = stats = create(stats_class)
+        (
+            network, host, rest, port, forwarding, destination.weight, tunnel_type, tunnel_port, tunnel_flags,
+            destination.upper_threshold, destination.lower_threshold,
+            destination.active_connections, destination.inactive_connections, destination.persistent_connections, af,
+            stats.connections, stats.pkts_in, stats.pkts_out, stats.bytes_in, stats.bytes_out,
+            stats.cps, stats.pps_in, stats.pps_out, stats.bps_in, stats.bps_out,
+        ) = row  # fmt: skip
+        if af == AF_INET:
+            if network != last_network:
+                last_network, prefix = network, _network(network)
+            destination.address_family = "inet"
+            destination.address = prefix + hosts[host]
+        else:
+            destination.address_family = family = service_family if af is ABSENT else family_name(af)
+            destination.address = address_text(family, network + bytes([host]) + rest)
+        if port != last_port:
+            last_port, port_number = port, _port(port)
+        destination.port = port_number
+        if forwarding != last_forwarding:
+            last_forwarding, forwarding_name = forwarding, name_of(FORWARDING, forwarding)
+        destination.forwarding = forwarding_name
+        if tunnel_type or tunnel_port or tunnel_flags:
+            destination.tunnel_type = name_of(TUNNEL_TYPES, tunnel_type or 0)
+            destination.tunnel_port = _port(tunnel_port or 0)
+            destination.tunnel_flags = TunnelFlags(tunnel_flags or 0)
+        else:  # no tunnel, a plain one, or absent, as before Linux 5.3
+            destination.tunnel_type = "ipip"
+            destination.tunnel_port = 0
+            destination.tunnel_flags = no_flags
+        made.append(destination)
+    return made
+
+
+def service_identity(row: "Row") -> "Row":
+    """Return what the kernel tells services apart by (__ip_vs_service_find(), __ip_vs_svc_fwm_find())."""
+    af, protocol, address, port, fwmark = SERVICES.identifying(row)
+    if fwmark:
+        return af, fwmark
+    return af, protocol, address[:4] if af == AF_INET else address, port
+
+
+@lru_cache(4096)
+def _traits(
+    af: int, has_mark: bool, protocol: "Any", scheduler: bytes, engine: bytes, flags: int, netmask: int
+) -> "Row":
+    """Return what many services have in common. A dump has few of these, and a lookup costs a fifth of a call."""
+    family = family_name(af)
+    if family == "inet6" and netmask > 128:
+        raise DecodeError(f"an IPv6 netmask of {netmask} bits")
+    return (
+        family,
+        None if has_mark else name_of(PROTOCOLS, _present("PROTOCOL", protocol)),
+        _text("SCHED_NAME", scheduler),
+        _text("PE_NAME", engine) if engine else None,
+        ServiceFlags(flags),
+        # For IPv4 this is a mask in network byte order, whose one bits count; for IPv6 it is the prefix length.
+        bin(netmask).count("1") if family == "inet" else netmask,
+    )
+
+
+def _present(name: str, value: "Any") -> "Any":
+    """Return what a service without a fwmark must have."""
+    if isinstance(value, bytes) and not value:
+        raise DecodeError(f"IPVS_SVC_ATTR_{name} is missing")
+    return value
+
+
+def _text(name: str, payload: bytes) -> str:
+    try:
+        return text.decode(payload)
+    except DecodeError as error:
+        raise DecodeError(f"IPVS_SVC_ATTR_{name}: {error.what}") from None
+
+
+def _address(af: int, payload: bytes) -> str:
+    if af == AF_INET and len(payload) == 16:
+        return _network(payload[:3]) + HOSTS[payload[3]]
+    return address_text(family_name(af), _present("ADDR", payload))
+
+
+@lru_cache(4096)
+def _port(port: int) -> int:
+    return ntohs(_present("PORT", port))
+
+
+@lru_cache(4096)
+def _network(network: bytes) -> str:
+    """Return the text of the first three bytes of an IPv4 address."""
+    return "{}.{}.{}.".format(*network)
+
+
+def family_name(number: int) -> str:
+    """Return the name of an address family."""
+    if number not in ADDRESS_FAMILIES:
+        raise DecodeError(f"address family {number} is neither IPv4 (2) nor IPv6 (10)")
+    return ADDRESS_FAMILIES[number]
+
+
+def address_text(family: str, payload: bytes) -> str:
+    """Return the text of an address. The kernel sends a union nf_inet_addr; some clients send 4 bytes for IPv4."""
+    if family == "inet" and len(payload) in (4, 16):
+        return inet_ntop(HOST_AF_INET, payload[:4])
+    if family == "inet6" and len(payload) == 16:
+        return inet_ntop(HOST_AF_INET6, payload)
+    raise DecodeError(f"an {family} address of {len(payload)} bytes")
+
+
+def name_of(names: "Mapping[int, str]", number: int) -> str:
+    """Return the name of a number, or its digits where it has none."""
+    return names.get(number) or str(number)
+
+
+KEY = Nest(
+    "IPVS_CMD_ATTR", {1: ("SERVICE", Table(SERVICE.prefix, [each for each in SERVICE.attributes if each.identity]))}
+)
+SERVICES = Entries("SERVICE", SERVICE, services)
+DESTINATIONS = Entries("DEST", DEST, destinations)
+
+
+def decode_service(attributes: bytes) -> Service:
+    """Decode the attributes of an IPVS_CMD_NEW_SERVICE."""
+    (service,) = services([SERVICES.row(attributes)])
+    return service
+
+
+def decode_destination(attributes: bytes, service_family: str) -> Destination:
+    """Decode the attributes of an IPVS_CMD_NEW_DEST; kernels before 3.18 leave its family to that of the service."""
+    (destination,) = destinations([DESTINATIONS.row(attributes)], service_family)
+    return destination
+
+
+def decode_key(attributes: bytes) -> "tuple[Any, ...] | None":
+    """Decode the Service.key that a request or a reply names, None where it names none.
+
+    Clients differ in what else they send, and in whether an IPv4 address has 4 bytes or 16.
+    """
+    values = KEY.decode(attributes).get("SERVICE")
+    if not values:  # moby/ipvs sends an empty one to dump all services
+        return None
+    af = values["AF"]
+    if values.get("FWMARK"):
+        return values["FWMARK"], af, 0, b"", 0
+    address_text(family_name(af), values["ADDR"])
+    return 0, af, values["PROTOCOL"], values["ADDR"][: 4 if af == AF_INET else 16], ntohs(values["PORT"])
+
+
+def decode_info(attributes: bytes) -> Info:
+    """Decode an Info from the attributes of an IPVS_CMD_SET_INFO."""
+    values = INFO.decode(attributes)
+    version = values["VERSION"]  # IP_VS_VERSION_CODE: a byte each, NVERSION() in include/uapi/linux/ip_vs.h
+    return Info(f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}", values["CONN_TAB_SIZE"])
+
+
+def decode_timeouts(attributes: bytes) -> Timeouts:
+    """Decode Timeouts from the attributes of an IPVS_CMD_SET_CONFIG."""
+    values = TIMEOUTS.decode(attributes)
+    # Only compiled-in protocols are sent: CONFIG_IP_VS_PROTO_TCP gives the first two, CONFIG_IP_VS_PROTO_UDP the third.
+    return Timeouts(values.get("TIMEOUT_TCP", 0), values.get("TIMEOUT_TCP_FIN", 0), values.get("TIMEOUT_UDP", 0))
+
+
+def decode_daemon(attributes: bytes) -> Daemon:
+    """Decode a Daemon from the attributes of an IPVS_CMD_NEW_DAEMON."""
+    values = COMMAND.decode(attributes)["DAEMON"]
+    group = None
+    if "MCAST_GROUP" in values:
+        group = address_text("inet", values["MCAST_GROUP"])
+    elif "MCAST_GROUP6" in values:
+        group = address_text("inet6", values["MCAST_GROUP6"])
+    return Daemon(
+        state=name_of(DAEMON_STATES, values["STATE"]),
+        mcast_ifn=values["MCAST_IFN"],
+        sync_id=values["SYNC_ID"],
+        sync_maxlen=values.get("SYNC_MAXLEN"),
+        mcast_group=group,
+        mcast_port=values.get("MCAST_PORT"),
+        mcast_ttl=values.get("MCAST_TTL"),
+    )
