@@ -1,15 +1,13 @@
-"""Many messages at once: the fast path.
+"""Decode many messages at once: the fast path.
 
-The messages of one dump from one kernel have the same headers at the same places; only the payloads differ. So one
-message is read attribute by attribute, as attrs.py does, and what stands where is kept as a `Layout`; from the messages
-that follow, each row of payloads is read with one struct call.
+The messages of one dump have equal headers at equal offsets; only the payloads differ. So one message is read attribute
+by attribute, as attrs.py does, and its `Layout` is kept. Each later message of that layout takes one struct call.
 
-Nothing is believed unseen. A layout knows every header of its messages: their own, and length and type of each
-attribute at each level that is read. All of them are compared before a payload is touched, in all messages of a
-datagram at once: messages of one size are a table of 32-bit words, since everything in netlink is aligned to four
-bytes; a header is a column of that table; one comparison looks at that column in all of them. Where a datagram has
-messages of several layouts they are compared one by one. A message in which a single word is different takes the
-careful path. Both ways end in the same rows, from which the same function makes the objects (rows.py).
+No payload is read before the headers are checked. A layout knows every header of its messages: the message header, and
+length and type of each attribute at each level. Netlink aligns everything to four bytes, so messages of one size form a
+table of 32-bit words, and each header is a column. One comparison checks that column in all messages of a datagram.
+Messages of mixed layouts are compared one by one. A message with any other word takes the careful path. Both paths
+produce the same rows.
 """
 
 from struct import Struct
@@ -25,23 +23,23 @@ if TYPE_CHECKING:
     from .genl import Message
 
 WORD = Struct("=I")
-SEQ, PORT = 2, 3  # the words of a struct nlmsghdr that differ from request to request, and from socket to socket
-LAYOUTS_PER_SIZE = 4  # messages of one size come in few layouts; what is of none of these is read carefully
-TABLES = 64  # kept for each layout
+SEQ, PORT = 2, 3  # the words of a struct nlmsghdr that differ between requests and between sockets
+LAYOUTS_PER_SIZE = 4  # messages of one size have few layouts; further ones take the careful path
+TABLES = 64  # are kept for each layout
 
 
 class Layout:
-    """Where everything stands in messages of one layout.
+    """The offsets of headers and payloads in messages of one layout.
 
-    `headers` are the words that must be so, by their index; `row` reads the payloads of a message. That messages are of
-    this layout is proven for a whole datagram with a Table, else for one after the other with `run()`.
+    `headers` are the words that every such message has, by index. `row` reads the payloads of a message. A Table checks
+    all messages of a datagram, `run()` checks them one by one.
     """
 
     def __init__(self, size: int, headers: "dict[int, int]", row: Struct) -> None:
         self.size = size
         self.headers = headers
         self.row = row
-        self.tables: dict[tuple[int, int], Table] = {}  # by where they begin, and how many messages they have
+        self.tables: dict[tuple[int, int], Table] = {}  # by offset and number of messages
         indices = sorted((SEQ, PORT, *headers))
         gaps = [(after - before - 1) * NLA_ALIGNTO for before, after in zip([-1, *indices], indices)]
         self._words = Struct("=" + "".join([f"{gap}xI" for gap in gaps]))
@@ -49,8 +47,7 @@ class Layout:
         self._after = tuple(headers[index] for index in indices if index > PORT)
 
     def run(self, buffer: memoryview, offset: int, most: int, seq: int, port: int) -> int:
-        """How many messages from `offset` on, at most so many, are of this layout, have this sequence number and this
-        port."""
+        """Count the messages from `offset` on that have this layout, sequence number and port, up to `most`."""
         must = (*self._before, seq, port, *self._after)
         for count in range(most):
             if self._words.unpack_from(buffer, offset + count * self.size) != must:
@@ -59,8 +56,10 @@ class Layout:
 
 
 class Table:
-    """So many messages of one layout at one place of a buffer, seen as columns of words: sequence numbers, ports and
-    each header; and what these must be. They are views: one table serves whatever is received into that place."""
+    """A number of messages of one layout at one offset of a buffer, as columns of words, and what each must hold.
+
+    The columns are views, so one table serves all datagrams that are received into that buffer.
+    """
 
     def __init__(self, buffer: memoryview, layout: Layout, offset: int, count: int) -> None:
         self.messages = buffer[offset : offset + count * layout.size]
@@ -74,7 +73,7 @@ class Table:
         self._must += [headers[begin : begin + count] for begin in range(0, len(headers), count)]
 
     def is_proven(self, seq: int, port: int) -> bool:
-        """Whether all of the messages are of the layout, and have this sequence number and this port."""
+        """Check that all messages have the layout, this sequence number and this port."""
         self._seqs[:] = WORD.pack(seq) * self._count
         if port != self._port:
             self._ports[:], self._port = WORD.pack(port) * self._count, port
@@ -82,7 +81,7 @@ class Table:
 
 
 class Layouts:
-    """The layouts seen so far of one kind of message in one buffer.
+    """The layouts learnt so far of one kind of message in one buffer.
 
     `nest` is the table of its attributes. `columns` are the payloads that make a row, as paths through the table in the
     order in which the kernel sends them, with whether each may be absent. An absent one is b"".
@@ -97,13 +96,14 @@ class Layouts:
         self._attempts: dict[int, int] = {}  # to learn one, by size
 
     def rows(self, offset: int, end: int, seq: int, port: int) -> "tuple[int, list[tuple[Any, ...]]]":
-        """The rows of the next messages in the buffer, from `offset` to at most `end`, that are all of one known layout
-        and carry the sequence number `seq` and the port `port`; and the offset of what follows them. No rows where the
-        next message is of no known layout. All else that is in the headers of a message, the command too, is as it was
-        in one that was learnt."""
+        """Read rows from `offset` on, up to `end`, as long as messages have one known layout.
+
+        Return the offset after them, and their rows: none if the next message has no known layout. The messages carry
+        this sequence number and port. Their other headers, with the command, equal those of a message that was learnt.
+        """
         for layout in self._layouts.get(self._lengths[offset // NLA_ALIGNTO], ()):
             most = (end - offset) // layout.size
-            if most and offset <= layout.size:  # nearly every datagram goes on as it begins, or as its first message
+            if most and offset <= layout.size:  # nearly every datagram has one layout, perhaps after its first message
                 table = layout.tables.get((offset, most)) or self._keep_table(layout, offset, most)
                 if table.is_proven(seq, port):
                     return offset + most * layout.size, list(layout.row.iter_unpack(table.messages))

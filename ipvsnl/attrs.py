@@ -1,11 +1,11 @@
-"""Netlink attributes: bytes to values and back.
+"""Decode and encode netlink attributes.
 
-An attribute is a header (u16 length with the header, u16 type), a payload, and padding to four bytes; a payload may
-itself be a list of attributes. netlink(7) and include/uapi/linux/netlink.h define it, lib/nlattr.c is the kernel's
-reader. Which types a protocol has, and of which kind each is, is a table (`Nest`); this file knows no protocol.
+An attribute is a header (u16 length, u16 type), a payload, and padding to four bytes. The length includes the header. A
+payload may hold attributes itself. netlink(7) and include/uapi/linux/netlink.h define the format, and lib/nlattr.c is
+the kernel's parser. A `Nest` is the table of the types and kinds that a protocol has. This file knows no protocol.
 
-What comes from outside is checked before it is believed: a length that leaves its parent, or a payload of another size
-than its kind has, is a DecodeError that names the attribute.
+Lengths are checked before a payload is read. A length beyond its parent, or a payload of the wrong size, is a
+DecodeError that names the attribute.
 """
 
 from struct import Struct
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Kind(Protocol):
-        """What a payload is: how to read it, how to write it, and how struct spells one of `size` bytes, "" where
-        there is more to check than that (layout.py)."""
+        """How to decode and encode a payload, and how struct spells one of `size` bytes.
+
+        The format is "" where the bytes must be checked; _fastpath.py then leaves the message to the careful path.
+        """
 
         def decode(self, payload: bytes) -> Any: ...
 
@@ -38,7 +40,7 @@ NLA_ALIGNTO = 4
 
 
 class Scalar:
-    """An integer of fixed size in host byte order, by its letter of struct."""
+    """An integer in host byte order, of the size that a letter of struct has."""
 
     def __init__(self, letter: str) -> None:
         self.letter = letter
@@ -58,7 +60,7 @@ class Scalar:
 
 
 class Text:
-    """A string that ends in NUL; what follows the NUL does not count, as in the kernel."""
+    """A string that ends in NUL. As in the kernel, bytes after the NUL do not count."""
 
     def decode(self, payload: bytes) -> str:
         text, nul, _ = payload.partition(b"\0")
@@ -77,7 +79,7 @@ class Text:
 
 
 class Binary:
-    """Bytes as they are."""
+    """Bytes without a format."""
 
     def decode(self, payload: bytes) -> bytes:
         return payload
@@ -90,7 +92,7 @@ class Binary:
 
 
 class Values(ValuesBase):
-    """Decoded attributes by name. One that is asked for with [] and was not sent is a DecodeError."""
+    """Decoded attributes by name. A missing key is a DecodeError that names the attribute."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -100,8 +102,11 @@ class Values(ValuesBase):
 
 
 class Nest:
-    """A list of attributes: `table` maps each type to its name and kind, `prefix` is what the kernel's header calls
-    them all, for messages. Types that are not in the table are skipped: newer kernels add some."""
+    """A sequence of attributes.
+
+    `table` maps each type to its name and kind. `prefix` is the prefix of the names in the kernel's header, for
+    messages. Types that are not in the table are skipped, because newer kernels add some.
+    """
 
     def __init__(self, prefix: str, table: "Mapping[int, tuple[str, Kind]]") -> None:
         self.prefix = prefix
@@ -109,7 +114,7 @@ class Nest:
         self.types = {name: (type, kind) for type, (name, kind) in table.items()}
 
     def decode(self, payload: bytes) -> Values:
-        """The values by name. Of an attribute that comes twice the last counts, as in nla_parse()."""
+        """Decode the values by name. Of two attributes of one type the last one counts, as in nla_parse()."""
         values = Values(self.prefix)
         for type, content in split(payload, self.prefix):
             if type in self.table:
@@ -117,13 +122,14 @@ class Nest:
                 try:
                     values[name] = kind.decode(content)
                 except DecodeError as error:
-                    # A nested list names itself in its own errors; a plain payload does not know its name.
+                    # A nest names itself in its errors; a plain payload does not know its name.
                     if isinstance(kind, Nest):
                         raise
                     raise DecodeError(f"{self.prefix}_{name}: {error.what}") from None
         return values
 
     def encode(self, values: "Mapping[str, Any]") -> bytes:
+        """Encode values by name, in their order."""
         parts = []
         for name, value in values.items():
             type, kind = self.types[name]
@@ -136,7 +142,7 @@ class Nest:
 
 
 def split(data: bytes, prefix: str) -> list[tuple[int, bytes]]:
-    """(type, payload) of each attribute in `data`, flags removed from the type; `prefix` is for messages only."""
+    """Split attributes into (type, payload), without the flags of the type. `prefix` is for messages."""
     found = []
     offset, end = 0, len(data)
     while offset < end:
