@@ -5,16 +5,12 @@ counters. Rows come from a message that was read attribute by attribute (`Entrie
 (_fastpath.py). One loop for each kind of entry makes objects of both.
 """
 
-# The C half of socket: socket.py makes enums of some hundred constants when imported, a tenth of the time of a replay.
-from _socket import AF_INET as HOST_AF_INET
-from _socket import AF_INET6 as HOST_AF_INET6
 from _socket import inet_ntop, ntohs
 from functools import lru_cache
 from operator import itemgetter
 
+from ._key import ADDRESS_FAMILIES, ADDRESS_SIZES, FAMILY_NUMBERS, HOST_FAMILIES, PROTOCOLS, ServiceKey
 from ._schema import (
-    ADDRESS_FAMILIES,
-    AF_INET,
     COMMAND,
     DAEMON_STATES,
     DEST,
@@ -29,7 +25,7 @@ from ._schema import (
 )
 from .attrs import Nest, text
 from .errors import DecodeError
-from .model import PROTOCOLS, Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
+from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +35,7 @@ if TYPE_CHECKING:
     Row = tuple[Any, ...]
 
 
+AF_INET = FAMILY_NUMBERS["inet"]
 ABSENT = b""  # what a row holds of an optional attribute that was not sent
 HOSTS = [str(number) for number in range(256)]  # the last byte of an IPv4 address as text
 
@@ -220,11 +217,15 @@ def family_name(number: int) -> str:
 
 def address_text(family: str, payload: bytes) -> str:
     """Return the text of an address. The kernel sends a union nf_inet_addr; some clients send 4 bytes for IPv4."""
-    if family == "inet" and len(payload) in (4, 16):
-        return inet_ntop(HOST_AF_INET, payload[:4])
-    if family == "inet6" and len(payload) == 16:
-        return inet_ntop(HOST_AF_INET6, payload)
-    raise DecodeError(f"an {family} address of {len(payload)} bytes")
+    number = FAMILY_NUMBERS[family]
+    return inet_ntop(HOST_FAMILIES[number], _packed(number, payload))
+
+
+def _packed(family: int, payload: bytes) -> bytes:
+    size = ADDRESS_SIZES[family]
+    if len(payload) not in (size, 16):
+        raise DecodeError(f"an {ADDRESS_FAMILIES[family]} address of {len(payload)} bytes")
+    return payload[:size]
 
 
 def name_of(names: "Mapping[int, str]", number: int) -> str:
@@ -251,7 +252,7 @@ def decode_destination(attributes: bytes, service_family: str) -> Destination:
     return destination
 
 
-def decode_key(attributes: bytes) -> "tuple[Any, ...] | None":
+def decode_key(attributes: bytes) -> "ServiceKey | None":
     """Decode the Service.key that a request or a reply names, None where it names none.
 
     Clients differ in what else they send, and in whether an IPv4 address has 4 bytes or 16.
@@ -260,10 +261,10 @@ def decode_key(attributes: bytes) -> "tuple[Any, ...] | None":
     if not values:  # moby/ipvs sends an empty one to dump all services
         return None
     af = values["AF"]
+    family_name(af)
     if values.get("FWMARK"):
         return values["FWMARK"], af, 0, b"", 0
-    address_text(family_name(af), values["ADDR"])
-    return 0, af, values["PROTOCOL"], values["ADDR"][: 4 if af == AF_INET else 16], ntohs(values["PORT"])
+    return 0, af, values["PROTOCOL"], _packed(af, values["ADDR"]), ntohs(values["PORT"])
 
 
 def decode_info(attributes: bytes) -> Info:

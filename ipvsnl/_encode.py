@@ -6,13 +6,10 @@ for each attribute costs 15 times as much. The struct is made once for each set 
 
 import struct
 import sys
-
-# As in _decode.py, the C half of socket.
-from _socket import AF_INET as HOST_AF_INET
-from _socket import AF_INET6 as HOST_AF_INET6
-from _socket import htons, inet_pton
+from _socket import htons
 from functools import lru_cache
 
+from ._key import FAMILY_NUMBERS, ServiceKey, pack_address
 from ._schema import (
     COMMAND,
     DAEMON,
@@ -77,7 +74,7 @@ class Encoder:
         return _nested(self._within, content) if self._within else content
 
 
-def service_key(key: "tuple[Any, ...]") -> bytes:
+def service_key(key: ServiceKey) -> bytes:
     """Encode a Service.key: the attributes by which the kernel finds a service (ip_vs_genl_parse_service())."""
     mark, family, protocol, address, port = key
     if mark:
@@ -125,18 +122,13 @@ def _to_raw(kind: "Kind") -> "ToRaw | None":
         numbers = {name: number for number, name in kind.names.items()}
         return lambda value, family: numbers[value] if value in numbers else int(value)
     if isinstance(kind, Group):
-        return lambda value, family: packed if len(packed := _address(value)) == kind.size else None
+        group = FAMILY_NUMBERS["inet6" if kind.size == 16 else "inet"]
+        return lambda value, family: pack_address(group, value) if (":" in value) == (kind.size == 16) else None
     return TO_RAW.get(type(kind))
 
 
-def _address(text: str) -> bytes:
-    return inet_pton(HOST_AF_INET6 if ":" in text else HOST_AF_INET, text)
-
-
 def _nf_inet_addr(text: str, family: str) -> bytes:
-    if (":" in text) != (family == "inet6"):
-        raise ValueError
-    return _address(text).ljust(16, b"\0")
+    return pack_address(FAMILY_NUMBERS[family], text).ljust(16, b"\0")
 
 
 def _netmask(bits: int, family: str) -> int:

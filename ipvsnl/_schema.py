@@ -7,9 +7,9 @@ _decode.py and _encode.py derive their tables from these lines. A new attribute 
 field in model.py and one line in the loop of _decode.py. tests/test_schema.py fails until all three agree.
 """
 
+from ._key import ADDRESS_FAMILIES, PROTOCOLS
 from .attrs import Binary, Nest, Scalar, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
-from .model import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ GET_INFO = 15
 ZERO = 16
 FLUSH = 17
 
-# Linux's own numbers: AF_INET6 differs between systems, and a capture may be read on another one.
-AF_INET = 2
-AF_INET6 = 10
-ADDRESS_FAMILIES = {AF_INET: "inet", AF_INET6: "inet6"}
 FORWARDING = {0: "masquerade", 1: "local", 2: "tunnel", 3: "direct", 4: "bypass"}  # IP_VS_CONN_F_*
 TUNNEL_TYPES = {0: "ipip", 1: "gue", 2: "gre"}  # IP_VS_CONN_F_TUNNEL_TYPE_*
 DAEMON_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_*

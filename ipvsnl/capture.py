@@ -14,9 +14,9 @@ from contextlib import suppress
 
 from . import _decode, _schema, genl, pcap
 from ._dataclass import dataclass
+from ._key import ServiceKey, spell_service
 from ._typing import typing
 from .errors import DecodeError
-from .model import ServiceKey, spell_service
 from .transport import Transport, put
 
 # What identifies a request: whether it asks for a dump, the command, the service.

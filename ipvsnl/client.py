@@ -6,11 +6,12 @@ import sys
 from contextlib import suppress
 
 from . import _decode, _encode, _schema
+from ._key import ADDRESS_FAMILIES, ServiceKey, check_key, service_key, spell_service
 from ._typing import ipaddress, typing
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
 from .lists import DESTINATIONS, SERVICES, ListReader
-from .model import Daemon, Destination, Info, Service, ServiceKey, Timeouts, check_key, service_key, spell_service
+from .model import Daemon, Destination, Info, Service, Timeouts
 from .transport import SMALL_OFFER, TIMEOUT, NetlinkSocket, Transport
 
 TYPE_CHECKING = False
@@ -131,7 +132,7 @@ class Client:
         They are in the kernel's order. If the service does not exist, the list is empty: the kernel does not say so.
         """
         key = service.key if isinstance(service, Service) else check_key(service)
-        family, attributes = _schema.ADDRESS_FAMILIES[key[1]], _encode.service_key(key)
+        family, attributes = ADDRESS_FAMILIES[key[1]], _encode.service_key(key)
         return self._take_turn(lambda: self._destination_reader().read(self._family, attributes, family))
 
     def dump(self) -> "typing.Iterator[tuple[Service, list[Destination]]]":
@@ -207,7 +208,9 @@ class Client:
         return [_decode.decode_daemon(message.attributes()) for message in messages]
 
     def _request_info(self, connection: Connection) -> bytes:
-        return connection.request(self._family, _schema.GET_INFO, b"", reply=_schema.SET_INFO, doing="asking for the version")
+        return connection.request(
+            self._family, _schema.GET_INFO, b"", reply=_schema.SET_INFO, doing="asking for the version"
+        )
 
     def _destination_reader(self) -> ListReader:
         """Return the reader of real servers, which has a socket of its own.

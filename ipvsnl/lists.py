@@ -9,8 +9,8 @@ import os
 from contextlib import ExitStack
 
 from . import _decode, _schema
-from ._fastpath import Layouts
 from ._dataclass import dataclass
+from ._fastpath import Layouts
 from .errors import DumpInterruptedError, netlink_error
 from .genl import NLM_F_DUMP, Connection, expect
 from .transport import MESSAGE

@@ -4,22 +4,11 @@ All classes are dataclasses with slots and equality by value. The line protocol,
 use the names of these fields. Names in capitals are those of include/uapi/linux/ip_vs.h.
 """
 
-# The C half of socket: socket.py makes enums of some hundred constants when it is imported.
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from enum import IntFlag
 
 from ._dataclass import dataclass
+from ._key import ServiceKey, family_number, number, pack_address, service_key, spell_endpoint, spell_service
 from ._typing import typing
-
-# Linux's own numbers, which are in keys and captures: on other systems AF_INET6 differs.
-FAMILY_NUMBERS = {"inet": 2, "inet6": 10}
-HOST_FAMILIES = {2: AF_INET, 10: AF_INET6}
-ADDRESS_SIZES = {2: 4, 10: 16}
-EXAMPLES = {2: ("IPv4", "10.0.0.1"), 10: ("IPv6", "2001:db8::1")}
-PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
-PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
-
-ServiceKey = tuple[int, int, int, bytes, int]  # fwmark or 0, family, protocol, packed address, port
 
 
 class ServiceFlags(IntFlag):
@@ -227,76 +216,3 @@ class Daemon:
     mcast_group: "typing.Optional[str]"
     mcast_port: "typing.Optional[int]"
     mcast_ttl: "typing.Optional[int]"
-
-
-def service_key(protocol: object, address: object, port: object, fwmark: object, address_family: object) -> ServiceKey:
-    """Return the key of the service that these values identify (Service.key). Others are a ValueError."""
-    if fwmark is not None:
-        if (protocol, address, port) != (None, None, None):
-            raise ValueError("a service has a fwmark, or protocol, address and port, but not both")
-        return number(fwmark, "a fwmark", 1, 0xFFFFFFFF), family_number(address_family), 0, b"", 0
-    if protocol is None or address is None or port is None:
-        raise ValueError("a service is identified by protocol, address and port, or by a fwmark")
-    family = family_number(address_family)
-    packed = pack_address(family, address)
-    return 0, family, protocol_number(protocol), packed, number(port, "a port", 0, 0xFFFF)
-
-
-def check_key(key: object) -> ServiceKey:
-    """Return the key, which must be one of a service (Service.key)."""
-    if isinstance(key, tuple) and [type(part) for part in key] == [int, int, int, bytes, int]:
-        fwmark, family, protocol, packed, port = key
-        size = 0 if fwmark else ADDRESS_SIZES.get(family)
-        if family in ADDRESS_SIZES and len(packed) == size and fwmark >> 32 == protocol >> 16 == port >> 16 == 0:
-            return key
-    raise ValueError(f"real servers are those of a Service or of its key, not of {key!r}")
-
-
-def number(value: object, what: str, least: int, most: int) -> int:
-    """Return the value, which must be a number in this range."""
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
-        return value
-    raise ValueError(f"{what} is a number from {least} to {most}, not {value!r}")
-
-
-def protocol_number(protocol: object) -> int:
-    """Return the number of a protocol, which is a name, or a number, also as text."""
-    if isinstance(protocol, str):
-        if protocol in PROTOCOL_NUMBERS:
-            return PROTOCOL_NUMBERS[protocol]
-        if not (protocol.isascii() and protocol.isdecimal() and len(protocol) <= 5):
-            raise ValueError(f"a protocol is {', '.join(PROTOCOL_NUMBERS)} or a number, not {protocol!r}")
-        protocol = int(protocol)
-    return number(protocol, "a protocol", 0, 0xFFFF)
-
-
-def family_number(address_family: object) -> int:
-    """Return Linux's number of an address family."""
-    if isinstance(address_family, str) and address_family in FAMILY_NUMBERS:
-        return FAMILY_NUMBERS[address_family]
-    raise ValueError(f"an address family is {' or '.join(FAMILY_NUMBERS)}, not {address_family!r}")
-
-
-def pack_address(family: int, address: object) -> bytes:
-    """Return the bytes of an address, which is text or an object of the module ipaddress."""
-    try:
-        if isinstance(address, str) or hasattr(address, "packed"):
-            return inet_pton(HOST_FAMILIES[family], str(address))
-    except (OSError, ValueError):  # ValueError for a text with a NUL
-        pass
-    name, example = EXAMPLES[family]
-    raise ValueError(f"an {name} address is one such as {example}, not {address!r}")
-
-
-def spell_service(key: ServiceKey) -> str:
-    """Return a short text for the key of a service, such as "tcp 10.0.0.1:80"."""
-    fwmark, family, protocol, packed, port = key
-    if fwmark:
-        return f"fwmark {fwmark}{' inet6' if family == FAMILY_NUMBERS['inet6'] else ''}"
-    return f"{PROTOCOLS.get(protocol) or protocol} {spell_endpoint(family, packed, port)}"
-
-
-def spell_endpoint(family: int, packed: bytes, port: int) -> str:
-    """Return address and port as ipvsadm prints them."""
-    address = inet_ntop(HOST_FAMILIES[family], packed)
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

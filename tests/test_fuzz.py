@@ -75,7 +75,13 @@ def read_capture(data: bytes) -> None:
 
 
 def read_attributes(data: bytes) -> None:
-    for decode in (_decode.decode_service, _decode.decode_info, _decode.decode_timeouts, _decode.decode_daemon, _decode.decode_key):
+    for decode in (
+        _decode.decode_service,
+        _decode.decode_info,
+        _decode.decode_timeouts,
+        _decode.decode_daemon,
+        _decode.decode_key,
+    ):
         with contextlib.suppress(IPVSError):
             decode(data)
     with contextlib.suppress(IPVSError):

@@ -75,7 +75,7 @@ def test_each_attribute_has_the_number_of_the_kernel(name: str) -> None:
 
 
 def test_the_counters_have_the_numbers_of_the_kernel() -> None:
-    names = "CONNS INPKTS OUTPKTS INBYTES OUTBYTES CPS INPPS OUTPPS INBPS OUTBPS".split()
+    names = ["CONNS", "INPKTS", "OUTPKTS", "INBYTES", "OUTBYTES", "CPS", "INPPS", "OUTPPS", "INBPS", "OUTBPS"]
     for table in (_schema.STATS, _schema.STATS64):
         assert [(each.number, each.name) for each in table.attributes] == list(enumerate(names, 1))
         assert [each.field for each in table.attributes] == STATS_FIELDS
@@ -120,7 +120,6 @@ def test_no_two_counters_are_exchanged() -> None:
 @every_table
 def test_the_columns_of_a_row_are_those_of_the_loop(name: str) -> None:
     """A new attribute without a line in the loop, or before another one, cannot be unpacked."""
-    table, _, _ = TABLES[name]
     entries = _decode.SERVICES if name == "SERVICE" else _decode.DESTINATIONS
     row = entries.row(netlink.pack(tree(name)))
     arguments = () if name == "SERVICE" else ("inet",)
