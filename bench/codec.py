@@ -13,10 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ipvsnl.layout import Layouts  # noqa: E402
-
 from ipvsnl import Destination, Service, ServiceFlags, Stats, _decode, _schema, genl, pcap  # noqa: E402
-from ipvsnl.formats import json_document, line_protocol  # noqa: E402
+from ipvsnl._fastpath import Layouts  # noqa: E402
+from ipvsnl.formats import Report, json_document, line_protocol  # noqa: E402
 from ipvsnl.lists import DESTINATIONS  # noqa: E402
 
 CAPTURE = ROOT / "tests/fixtures/linux-6.1/stats.pcap"
@@ -43,8 +42,8 @@ def main() -> None:
     table: list[tuple[str, Callable[[], object]]] = [
         ("decode, one by one", one_by_one),
         ("decode, many at once", many_at_once),
-        ("format as line protocol", lambda: list(line_protocol.render([(service, destinations)], 0))),
-        ("format as json", lambda: list(json_document.render([(service, destinations)], 0))),
+        ("format as line protocol", lambda: list(line_protocol.render(Report([(service, destinations)])))),
+        ("format as json", lambda: list(json_document.render(Report([(service, destinations)])))),
     ]
     print(f"Python {sys.version.split()[0]}, microseconds a real server, the best of all rounds of {COUNT}")
     for name, action in table:

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ipvsnl import testing
-from ipvsnl.formats import line_protocol, prometheus
+from ipvsnl.formats import Report, line_protocol, prometheus
 
 
 def main() -> None:
@@ -28,7 +28,9 @@ def main() -> None:
     print(f"{services} services of {dests} real servers{'lines or samples':>30}{'bytes':>12}")
     for name, render in (("line protocol", line_protocol.render), ("prometheus", prometheus.render)):
         for remark, each in (("", pool), (", --services-only", None)):
-            lines = "".join(render([(service, each) for service in virtual], 1795422105213415000)).splitlines(True)
+            lines = "".join(render(Report([(service, each) for service in virtual], 1795422105213415000))).splitlines(
+                True
+            )
             samples = sum(not line.startswith("#") for line in lines)
             print(f"{name + remark:36}{samples:28,}{sum(map(len, lines)):12,}")
 

@@ -11,13 +11,15 @@ import asyncio
 import sys
 
 import ipvsnl
-from ipvsnl.formats import prometheus
+from ipvsnl.formats import Report, prometheus
 
 
 def exposition() -> str:
     """A client for each scrape costs less than to keep one right: the module may be gone since, and back."""
     with ipvsnl.Client() as client:
-        return "".join(prometheus.render(client.dump(), 0, client.info()))
+        info, timeouts, daemons = client.info(), client.timeouts(), client.daemons()
+        report = Report(client.dump(), info=info, timeouts=timeouts, daemons=daemons)
+        return "".join(prometheus.render(report))
 
 
 async def answer(path: str) -> "tuple[str, str]":

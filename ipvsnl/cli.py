@@ -16,18 +16,18 @@ from . import __version__
 from ._stdio import OutputError, ReaderGone, newlines, write
 from .client import Client
 from .errors import DecodeError, IPVSError, NotAvailableError
+from .formats import Report
 from .transport import NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import BinaryIO, Callable
+    from collections.abc import Iterator
+    from typing import Any, BinaryIO, Callable
 
     from .capture import Recorder
-    from .model import Destination, Info, Service
+    from .formats import Entries
 
-    Entries = Iterable[tuple[Service, list[Destination] | None]]
-    Render = Callable[[Entries, int, Info | None], Iterator[str]]
+    Render = Callable[[Report], Iterator[str]]
     Source = tuple[Client, int | None]  # and the time of its dumps, None for now
 
 DONE, FAILED, WRONG_ARGUMENTS, NOT_AVAILABLE = range(4)  # exit statuses
@@ -63,6 +63,8 @@ status: 0 done; 1 the kernel refused, or bytes could not be read or written;
 
 FORMATS = {"line": "line_protocol", "json": "json_document", "prometheus": "prometheus"}  # imported when asked for
 STREAMED = {"line"}  # each of its lines stands alone; half of another document is worth nothing
+# What a format prints beside services and real servers: methods of Client.
+RESTS = {"json": ("info", "timeouts", "daemons"), "prometheus": ("info", "timeouts", "daemons")}
 EXCLUSIVE = [("--record", "--replay"), ("--netns", "--replay"), ("--record", "--execd")]
 
 
@@ -162,8 +164,9 @@ def _print_dumps(options: Options) -> None:
 
 def _print_dump(options: Options, render: "Render", source: "Source") -> None:
     client, time_of_dump = source
+    rest: dict[str, Any] = {name: _asked(client, name, options.replay) for name in RESTS.get(options.format, ())}
     timestamp = time.time_ns() if time_of_dump is None else time_of_dump
-    pieces = render(_entries(client, options.services_only), timestamp, _info(client, options))
+    pieces = render(Report(_entries(client, options.services_only), timestamp, **rest))
     write(sys.stdout, pieces, whole=options.execd or options.format not in STREAMED)
 
 
@@ -239,15 +242,14 @@ def _save(conversation: BytesIO, file: "BinaryIO") -> None:
         raise OSError(error.errno, error.strerror, file.name) from None
 
 
-def _info(client: Client, options: Options) -> "Info | None":
-    if options.format != "prometheus":  # nobody else would print it
-        return None
+def _asked(client: Client, name: str, replay: "str | None") -> object:
+    """What this method of the client returns; None if a capture does not hold it."""
     try:
-        return client.info()
+        return getattr(client, name)()
     except DecodeError:
-        if options.replay is None:
+        if replay is None:
             raise
-        return None  # few clients ask for it, so that few captures have it
+        return None
 
 
 def _entries(client: Client, services_only: bool) -> "Entries":

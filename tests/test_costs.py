@@ -13,7 +13,7 @@ from conftest import ROOT, cannot, capture_path
 
 from ipvsnl import Client, Destination, genl, lists
 from ipvsnl._fastpath import Layout, Table
-from ipvsnl.formats import line_protocol
+from ipvsnl.formats import Report, line_protocol
 
 SERVICES, DESTS = 30, 20
 ENTRIES = [
@@ -85,7 +85,7 @@ def test_while_streaming_no_more_than_two_pools_of_real_servers_are_alive(format
     with Client(transport=Counting()) as client:
         pieces: Iterator[object] = client.dump()
         if format == "lines":
-            pieces = line_protocol.render(client.dump(), 0)
+            pieces = line_protocol.render(Report(client.dump()))
         most = max(live_destinations() for _ in pieces)
     assert 0 < most <= 2 * DESTS
 

@@ -8,8 +8,9 @@ import netlink
 import pytest
 from conftest import KERNELS, capture_path, run
 
-from ipvsnl import Client, Destination, Service, ServiceFlags, Stats, TunnelFlags
+from ipvsnl import Client, Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 from ipvsnl.capture import Replay
+from ipvsnl.formats import Report
 from ipvsnl.formats.json_document import render
 
 NO_STATS = Stats(*netlink.NO_STATS)
@@ -19,8 +20,8 @@ DESTINATION = Destination(
 )
 
 
-def document(*entries: "tuple[Service, list[Destination] | None]") -> Any:
-    return json.loads("".join(render(entries, 0)))
+def document(*entries: "tuple[Service, list[Destination] | None]", **options: Any) -> Any:
+    return json.loads("".join(render(Report(entries, **options))))
 
 
 def names(kind: type) -> set[str]:
@@ -28,7 +29,42 @@ def names(kind: type) -> set[str]:
 
 
 def test_an_empty_dump_is_an_empty_list_of_services() -> None:
-    assert "".join(render([], 0)) == '{"services": []}\n'
+    assert "".join(render(Report([]))) == '{"services": [], "info": null, "timeouts": null, "daemons": null}\n'
+
+
+def test_the_rest_of_ipvs_is_in_the_document() -> None:
+    """Under the names of the fields."""
+    daemon = Daemon("master", 'eth"0', 7, None, "224.0.0.81", 8848, 1)
+    said = document(info=Info("1.2.1", 4096), timeouts=Timeouts(900, 120, 300), daemons=[daemon])
+    assert said == {
+        "services": [],
+        "info": {"version": "1.2.1", "connection_table_size": 4096},
+        "timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300},
+        "daemons": [asdict(daemon)],
+    }
+
+
+def test_no_daemon_is_an_empty_list_and_not_null() -> None:
+    assert document(daemons=[])["daemons"] == []
+
+
+def test_the_namespace_is_named_if_it_was_given() -> None:
+    assert document((SERVICE, []), netns='a"b')["netns"] == 'a"b'
+    assert "netns" not in document((SERVICE, []))
+
+
+def test_aggregate_has_sums_in_place_of_destinations() -> None:
+    pool = [replace(DESTINATION, weight=weight, active_connections=5) for weight in (1, 0, 2)]
+    (service,) = document((SERVICE, pool), aggregate=True)["services"]
+    sums = {name: service.pop(name) for name in set(service) - names(Service)}
+    assert set(service) == names(Service)
+    assert sums == {
+        "active_connections": 15,
+        "inactive_connections": 0,
+        "persistent_connections": 0,
+        "real_servers": 3,
+        "real_servers_available": 2,
+    }
 
 
 def test_a_service_has_every_field_and_its_destinations() -> None:

@@ -5,7 +5,8 @@ text, and the lines that the plugin's own documentation shows.
 """
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import ipvsadm
 import netlink
@@ -13,6 +14,7 @@ import pytest
 from conftest import FIXTURES, KERNELS, capture, capture_path, listing, run
 
 from ipvsnl import Destination, Service, ServiceFlags, Stats, TunnelFlags
+from ipvsnl.formats import Report
 from ipvsnl.formats.line_protocol import render
 
 NO_STATS = Stats(*netlink.NO_STATS)
@@ -45,12 +47,16 @@ bytes_in=0i,bytes_out=0i,connections=0i,cps=0i,inactive_connections=0i,pkts_in=0
 """
 
 
-def lines(service: Service, *destinations: Destination) -> list[str]:
-    return "".join(render([(service, list(destinations))], TIME)).splitlines()
+def text(*entries: "tuple[Service, list[Destination] | None]", **options: Any) -> str:
+    return "".join(render(Report(entries, TIME, **options)))
+
+
+def lines(service: Service, *destinations: Destination, **options: Any) -> list[str]:
+    return text((service, list(destinations)), **options).splitlines()
 
 
 def test_the_examples_of_the_telegraf_plugin_are_reproduced() -> None:
-    assert "".join(render([(SERVICE, POOL), (MARK, POOL)], TIME)) == DOCUMENTED
+    assert text((SERVICE, POOL), (MARK, POOL)) == DOCUMENTED
 
 
 def test_the_reviewed_lines_of_a_capture_are_reproduced() -> None:
@@ -69,7 +75,10 @@ def dump_time(kernel: str) -> int:
 
 def tags_of(service: ipvsadm.Entry, prefix: str) -> dict[str, object]:
     names = ("fwmark",) if service["fwmark"] is not None else ("address", "port", "protocol")
-    return {prefix + name: service[name] for name in names}
+    tags = {prefix + name: service[name] for name in names}
+    if prefix and service["fwmark"] is not None and service["address_family"] == "inet6":
+        tags["virtual_address_family"] = "inet6"
+    return tags
 
 
 def composed_line(measurement: str, tags: "dict[str, object]", fields: "dict[str, int]", time: int) -> str:
@@ -109,19 +118,18 @@ def test_the_lines_of_a_capture_are_those_put_together_from_ipvsadms_text(kernel
 
 def test_real_servers_stand_after_their_own_service() -> None:
     other = replace(SERVICE, port=9001)
-    text = "".join(render([(SERVICE, POOL[:1]), (other, POOL[1:])], TIME))
-    kinds = [line.split(",")[0] for line in text.splitlines()]
-    assert kinds == ["ipvs_virtual_server", "ipvs_real_server"] * 2
-    assert "virtual_port=9001" in text.splitlines()[3]
+    found = text((SERVICE, POOL[:1]), (other, POOL[1:])).splitlines()
+    assert [line.split(",")[0] for line in found] == ["ipvs_virtual_server", "ipvs_real_server"] * 2
+    assert "virtual_port=9001" in found[3]
 
 
 def test_services_alone_are_lines_of_services_alone() -> None:
-    assert "".join(render([(SERVICE, None)], TIME)).startswith("ipvs_virtual_server,")
-    assert "ipvs_real_server" not in "".join(render([(SERVICE, None)], TIME))
+    assert text((SERVICE, None)).startswith("ipvs_virtual_server,")
+    assert "ipvs_real_server" not in text((SERVICE, None))
 
 
 def test_an_empty_dump_is_no_line() -> None:
-    assert "".join(render([], TIME)) == ""
+    assert text() == ""
 
 
 def test_a_real_server_has_the_address_family_of_its_own() -> None:
@@ -140,7 +148,14 @@ def test_a_port_of_zero_is_a_tag() -> None:
 
 @pytest.mark.parametrize(
     ("scheduler", "tag"),
-    [("a b", r"a\ b"), ("a,b", r"a\,b"), ("a=b", r"a\=b"), ("mh_418", "mh_418"), (", =", r"\,\ \=")],
+    [
+        ("a b", r"a\ b"),
+        ("a,b", r"a\,b"),
+        ("a=b", r"a\=b"),
+        ("mh_418", "mh_418"),
+        (", =", r"\,\ \="),
+        ("\t\n\v\f\r", r"\t\n\v\f\r"),
+    ],
 )
 def test_a_tag_is_escaped(scheduler: str, tag: str) -> None:
     assert f",sched={tag} bytes_in=" in lines(replace(SERVICE, scheduler=scheduler))[0]
@@ -178,5 +193,104 @@ def test_each_field_has_its_own_number() -> None:
 
 
 def test_all_lines_of_a_dump_have_one_timestamp() -> None:
-    text = run("--replay", capture_path("linux-6.1")).stdout
-    assert {line.rsplit(" ", 1)[1] for line in text.splitlines()} == {str(dump_time("linux-6.1"))}
+    found = run("--replay", capture_path("linux-6.1")).stdout
+    assert {line.rsplit(" ", 1)[1] for line in found.splitlines()} == {str(dump_time("linux-6.1"))}
+
+
+# The options.
+
+
+@pytest.mark.parametrize("mark", [1, 2**32 - 1])
+def test_real_servers_of_an_ipv6_mark_say_its_family(mark: int) -> None:
+    service = replace(MARK, address_family="inet6", netmask=128, fwmark=mark)
+    assert f",port=9000,virtual_address_family=inet6,virtual_fwmark={mark} " in lines(service, POOL[0])[1]
+
+
+def test_real_servers_of_an_ipv6_address_do_not_say_its_family() -> None:
+    service = replace(SERVICE, address_family="inet6", address="2001:db8::1", netmask=128)
+    assert "virtual_address_family" not in text((service, POOL))
+
+
+def keys(line: str) -> "tuple[list[str], list[str]]":
+    """The names of the tags and of the fields of a line without escapes."""
+    head, values, _ = line.split(" ")
+    return [tag.split("=")[0] for tag in head.split(",")[1:]], [field.split("=")[0] for field in values.split(",")]
+
+
+STATS = {field.name for field in fields(Stats)}
+TELEGRAF = STATS - {"bps_in", "bps_out"}
+CONNECTIONS = {"active_connections", "inactive_connections"}
+MORE = {"weight", "persistent_connections", "upper_threshold", "lower_threshold"}
+SUMS = {*CONNECTIONS, "persistent_connections", "real_servers", "real_servers_available"}
+
+
+@pytest.mark.parametrize("virtual", [SERVICE, MARK, replace(MARK, address_family="inet6")])
+@pytest.mark.parametrize("netns", [None, "blue"])
+@pytest.mark.parametrize("all_fields", [False, True])
+@pytest.mark.parametrize("aggregate", [False, True])
+def test_tags_and_fields_are_those_asked_for_and_sorted(
+    virtual: Service, netns: "str | None", all_fields: bool, aggregate: bool
+) -> None:
+    found = lines(virtual, *POOL, netns=netns, all_fields=all_fields, aggregate=aggregate)
+    counters = STATS if all_fields else TELEGRAF
+    expected = [counters | (SUMS if aggregate else set())]
+    if not aggregate:
+        expected += [counters | CONNECTIONS | (MORE if all_fields else set())] * 2
+    for line, wanted in zip_equal(found, expected):
+        tags, names = keys(line)
+        assert names == sorted(wanted) and tags == sorted(tags)
+        assert (",netns=blue" in line) is (netns is not None)
+
+
+def zip_equal(one: "list[Any]", other: "list[Any]") -> "list[tuple[Any, Any]]":
+    assert len(one) == len(other)
+    return list(zip(one, other))
+
+
+def values(line: str) -> "dict[str, int]":
+    return {field.split("=")[0]: int(field.split("=")[1][:-1]) for field in line.split(" ")[1].split(",")}
+
+
+def test_with_all_fields_each_field_has_its_own_number() -> None:
+    numbers = {name: number for number, name in enumerate(sorted(STATS | CONNECTIONS | MORE), 1)}
+    stats = Stats(**{name: numbers[name] for name in STATS})
+    own = {name: numbers[name] for name in CONNECTIONS | MORE}
+    service, destination = lines(replace(SERVICE, stats=stats), replace(POOL[0], stats=stats, **own), all_fields=True)
+    assert values(service) == {name: numbers[name] for name in STATS}
+    assert values(destination) == numbers
+
+
+def test_with_all_fields_values_are_clamped_and_a_weight_keeps_its_sign() -> None:
+    stats = Stats(*[2**64 - 1] * 10)
+    service, destination = lines(
+        replace(SERVICE, stats=stats), replace(POOL[0], stats=stats, weight=-5), all_fields=True
+    )
+    assert set(values(service).values()) == {2**63 - 1}
+    assert {values(destination)[name] for name in STATS} == {2**63 - 1}
+    assert values(destination)["weight"] == -5
+
+
+def test_aggregate_sums_up_the_real_servers() -> None:
+    pool = [
+        replace(POOL[0], active_connections=1, inactive_connections=20, persistent_connections=300, weight=weight)
+        for weight in (1, 0, 7, -1)
+    ]
+    (line,) = lines(replace(SERVICE, stats=Stats(*range(1, 11))), *pool, aggregate=True)
+    assert {name: values(line)[name] for name in SUMS} == {
+        "active_connections": 4,
+        "inactive_connections": 80,
+        "persistent_connections": 1200,
+        "real_servers": 4,
+        "real_servers_available": 2,
+    }
+    assert values(line)["connections"] == 1
+
+
+def test_aggregate_of_a_service_without_real_servers_is_zero() -> None:
+    (line,) = lines(SERVICE, aggregate=True)
+    assert {values(line)[name] for name in SUMS} == {0}
+
+
+@pytest.mark.parametrize(("netns", "tag"), [("a b", r",netns=a\ b,"), ("x\\", ",netns=x,")])
+def test_the_namespace_is_escaped(netns: str, tag: str) -> None:
+    assert all(tag in line for line in lines(SERVICE, *POOL, netns=netns))

@@ -19,9 +19,10 @@ import pytest
 from conftest import KERNELS, capture, capture_path, listing, printed, run
 from servers import ask, eventually, free_port, running
 
-from ipvsnl import Client, Destination, Info, Service, ServiceFlags, Stats, TunnelFlags
+from ipvsnl import Client, Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 from ipvsnl.capture import Recorder, Replay
 from ipvsnl.cli import main
+from ipvsnl.formats import Report
 from ipvsnl.formats.prometheus import render
 
 Tool = Callable[[str], str]
@@ -34,8 +35,8 @@ MARK6 = replace(MARK, address_family="inet6", netmask=128)
 DEST = Destination("inet", "192.0.2.1", 80, "tunnel", 1, 0, 0, 0, 0, 0, "ipip", 0, TunnelFlags(0), NO_STATS)
 
 
-def text(*entries: "tuple[Service, list[Destination] | None]", info: "Info | None" = None) -> str:
-    return "".join(render(entries, 0, info))
+def text(*entries: "tuple[Service, list[Destination] | None]", **options: Any) -> str:
+    return "".join(render(Report(entries, **options)))
 
 
 def samples(exposition: str) -> list[Sample]:
@@ -43,7 +44,7 @@ def samples(exposition: str) -> list[Sample]:
     for line in exposition.splitlines():
         if not line.startswith("#"):
             name, labels, value = re.fullmatch(r"(\w+)(?:{(.*)})? (-?\d+)", line).groups()  # type: ignore[union-attr]
-            found.append((name, dict(re.findall(r'(\w+)="([^"]*)"(?:,|$)', labels or "")), int(value)))
+            found.append((name, dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"(?:,|$)', labels or "")), int(value)))
     return found
 
 
@@ -138,11 +139,12 @@ def test_an_ipvs_without_services_is_its_version_and_table(
 ) -> None:
     kernel_socket(netlink.IPVSKernel())
     assert main(["-f", "prometheus"]) == 0
-    assert [name for name, _, _ in samples(capsys.readouterr().out)] == ["ipvs_info", "ipvs_connection_table_size"]
+    found = [name for name, _, _ in samples(capsys.readouterr().out)]
+    assert found == ["ipvs_info", "ipvs_connection_table_size", *["ipvs_timeout_seconds"] * 3]
 
 
 def test_a_capture_without_them_is_printed_without_them(tmp_path: Path) -> None:
-    """As ipvsnl records them, unless it prints for Prometheus."""
+    """As ipvsnl records them if it prints line protocol."""
     recording = io.BytesIO()
     with Client(transport=Recorder(Replay(io.BytesIO(capture("linux-6.1"))), recording)) as client:
         list(client.dump())
@@ -152,14 +154,58 @@ def test_a_capture_without_them_is_printed_without_them(tmp_path: Path) -> None:
     assert done.stdout.startswith("# HELP ipvs_virtual_server_connections_total ")
 
 
-def test_only_this_format_asks_the_kernel_for_them(kernel_socket: Callable[[netlink.ScriptedKernel], None]) -> None:
+def test_line_protocol_does_not_ask_the_kernel_for_them(
+    kernel_socket: Callable[[netlink.ScriptedKernel], None],
+) -> None:
+    rest = {netlink.GET_INFO, netlink.GET_CONFIG, netlink.GET_DAEMON}
     asked = {}
     for format in ("line", "json", "prometheus"):
         kernel = netlink.IPVSKernel()
         kernel_socket(kernel)
         main(["-f", format])
-        asked[format] = netlink.GET_INFO in [request.command for request in kernel.requests]
-    assert asked == {"line": False, "json": False, "prometheus": True}
+        asked[format] = rest & {request.command for request in kernel.requests}
+    assert asked == {"line": set(), "json": rest, "prometheus": rest}
+
+
+def test_the_rest_of_ipvs_is_metrics() -> None:
+    daemons = [Daemon("master", "eth0", 7, None, None, None, None), Daemon("backup", 'e"1', 9, 1472, None, 8848, 1)]
+    found = samples(text(info=Info("1.2.1", 4096), timeouts=Timeouts(900, 120, 300), daemons=daemons))
+    assert found == [
+        ("ipvs_info", {"version": "1.2.1"}, 1),
+        ("ipvs_connection_table_size", {}, 4096),
+        ("ipvs_timeout_seconds", {"timeout": "tcp"}, 900),
+        ("ipvs_timeout_seconds", {"timeout": "tcp_fin"}, 120),
+        ("ipvs_timeout_seconds", {"timeout": "udp"}, 300),
+        ("ipvs_sync_daemon", {"interface": "eth0", "state": "master", "sync_id": "7"}, 1),
+        ("ipvs_sync_daemon", {"interface": 'e\\"1', "state": "backup", "sync_id": "9"}, 1),
+    ]
+
+
+def test_aggregate_is_metrics_of_the_virtual_server() -> None:
+    pool = [replace(DEST, weight=weight, inactive_connections=5) for weight in (1, 0, 2)]
+    exposition = text((SERVICE, pool), aggregate=True)
+    assert "ipvs_real_server" not in exposition
+    assert {name: value for name, _, value in samples(exposition) if not name.endswith("_total")} == {
+        "ipvs_virtual_server_active_connections": 0,
+        "ipvs_virtual_server_inactive_connections": 15,
+        "ipvs_virtual_server_persistent_connections": 0,
+        "ipvs_virtual_server_real_servers": 3,
+        "ipvs_virtual_server_real_servers_available": 2,
+    }
+
+
+REST: "dict[str, Any]" = {
+    "info": Info("1.2.1", 4096),
+    "timeouts": Timeouts(900, 120, 300),
+    "daemons": [Daemon("master", "eth0", 7, None, None, None, None)],
+}
+
+
+@pytest.mark.parametrize("aggregate", [False, True])
+def test_every_sample_names_the_namespace(aggregate: bool) -> None:
+    exposition = text((SERVICE, [DEST]), (MARK6, [DEST]), netns="blue", aggregate=aggregate, **REST)
+    assert {labels["netns"] for _, labels, _ in samples(exposition)} == {"blue"}
+    assert 'netns="a\\\\b"' in text((SERVICE, []), netns="a\\b")
 
 
 # What Prometheus makes of it.
@@ -174,6 +220,11 @@ def check(promtool: str, exposition: str) -> None:
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_promtool_finds_nothing_to_say(kernel: str, tool: Tool) -> None:
     check(tool("promtool"), run("-f", "prometheus", "--replay", capture_path(kernel)).stdout)
+
+
+@pytest.mark.parametrize("netns", [None, "blue"])
+def test_promtool_finds_nothing_to_say_about_sums_and_the_rest(netns: "str | None", tool: Tool) -> None:
+    check(tool("promtool"), text((SERVICE, [DEST]), (MARK6, [DEST]), netns=netns, aggregate=True, **REST))
 
 
 @contextmanager

@@ -1,32 +1,52 @@
 """One JSON document, with the fields of the model under their own names.
 
-Spelled out, since that is several times faster than a general encoder: only the names of scheduler and persistence
-engine are texts in which a character could need an escape.
+It is spelled out, because that is several times faster than a general encoder. Only a few texts can need an escape, for
+example the name of a scheduler.
 """
 
 from json import dumps
 
+from . import sums
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from enum import IntFlag
 
-    from ..model import Destination, Info, Service, Stats
+    from ..model import Daemon, Destination, Info, Service, Stats, Timeouts
+    from . import Report
 
 
-def render(
-    entries: "Iterable[tuple[Service, list[Destination] | None]]", timestamp: int, info: "Info | None" = None
-) -> "Iterator[str]":
-    """{"services": [...]}, a piece for each service; `destinations` of None, for those that nobody asked for, gives no
-    such key. The document has no time in it: `timestamp` is for formats that do."""
+def render(report: "Report") -> "Iterator[str]":
+    """Yield the document, a piece for each service.
+
+    A service has no "destinations" if they were not asked for, and sums in their place with `aggregate`. The document
+    has no time in it.
+    """
     before = '{"services": ['
-    for service, destinations in entries:
+    for service, destinations in report.entries:
         text = before + _service(service)
-        if destinations is not None:
+        if report.aggregate:
+            text += f", {dumps(sums(destinations or []))[1:-1]}"
+        elif destinations is not None:
             text += f', "destinations": [{", ".join([_destination(destination) for destination in destinations])}]'
         yield text + "}"
         before = ", "
-    yield "]}\n" if before == ", " else before + "]}\n"
+    text = "]" if before == ", " else before + "]"
+    for name, value in (("info", report.info), ("timeouts", report.timeouts), ("daemons", report.daemons)):
+        text += f', "{name}": {dumps(_plain(value))}'
+    if report.netns is not None:
+        text += f', "netns": {dumps(report.netns)}'
+    yield text + "}\n"
+
+
+def _plain(value: "Info | Timeouts | Daemon | list[Daemon] | None") -> object:
+    """The value as dicts and lists."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return {name: getattr(value, name) for name in type(value).__match_args__}
 
 
 def _service(service: "Service") -> str:

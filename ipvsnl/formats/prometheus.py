@@ -1,15 +1,18 @@
 """The text exposition format of Prometheus, by its conventions for names: base units, `_total` on what only counts up,
 no rates (rate() makes better ones), no timestamps (a scrape has its own, and node_exporter refuses them).
 
-Labels are the tags of the line protocol, and one more for a fwmark: an IPv4 and an IPv6 service may have the same
-mark, and in both the same real server behind a tunnel, which would be one series twice.
+Labels are the tags of the line protocol. Real servers of a fwmark service always say its address family, in which an
+IPv4 and an IPv6 service of one mark differ.
 """
+
+from . import sums
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from ..model import Destination, Info, Service
+    from ..model import Destination, Service
+    from . import Report
 
 COUNTERS = {  # of a virtual server and of a real server: fields of Stats
     "connections_total": ("connections", "Connections scheduled."),
@@ -24,32 +27,61 @@ GAUGES = {  # of a real server: fields of Destination
     "persistent_connections": ("persistent_connections", "Persistence templates now."),
     "weight": ("weight", "The weight that the scheduler goes by; 0 takes no new connections."),
 }
+SUMS = {  # of a virtual server: what sums() returns
+    "active_connections": "Connections of its real servers now in an active state, such as ESTABLISHED.",
+    "inactive_connections": "Connections of its real servers now in any other state.",
+    "persistent_connections": "Persistence templates of its real servers now.",
+    "real_servers": "Real servers.",
+    "real_servers_available": "Real servers with a weight above 0.",
+}
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def render(
-    entries: "Iterable[tuple[Service, list[Destination] | None]]", timestamp: int, info: "Info | None" = None
-) -> "Iterator[str]":
-    """One metric after the other, each with all its samples, as the format demands."""
-    if info is not None:
-        yield _metric("ipvs_info", "gauge", "The version of IPVS.", [f'{{version="{info.version}"}} 1'])
-        size = f" {info.connection_table_size}"
-        yield _metric("ipvs_connection_table_size", "gauge", "Buckets of the connection table.", [size])
+def render(report: "Report") -> "Iterator[str]":
+    """Yield one metric after the other, each with all its samples, as the format demands."""
+    netns = "" if report.netns is None else f',netns="{report.netns.translate(ESCAPES)}"'
+    yield from _of_this_ipvs(report, netns)
     services: list[tuple[str, Service]] = []
     destinations: list[tuple[str, Destination]] = []
-    for service, pool in entries:
-        services.append((_service_labels(service), service))
-        virtual = _virtual_labels(service)
-        destinations += [(_destination_labels(destination, virtual), destination) for destination in pool or []]
+    aggregates: list[tuple[str, dict[str, int]]] = []
+    for service, pool in report.entries:
+        labels = _service_labels(service, netns)
+        services.append((labels, service))
+        if report.aggregate:
+            aggregates.append((labels, sums(pool or [])))
+        else:
+            virtual = _virtual_labels(service)
+            destinations += [(_destination_labels(each, netns, virtual), each) for each in pool or []]
     for name, (field, meaning) in COUNTERS.items():
         samples = [f"{labels} {getattr(service.stats, field)}" for labels, service in services]
         yield _metric(f"ipvs_virtual_server_{name}", "counter", meaning, samples)
+    for name, meaning in SUMS.items():
+        samples = [f"{labels} {values[name]}" for labels, values in aggregates]
+        yield _metric(f"ipvs_virtual_server_{name}", "gauge", meaning, samples)
     for name, (field, meaning) in COUNTERS.items():
         samples = [f"{labels} {getattr(destination.stats, field)}" for labels, destination in destinations]
         yield _metric(f"ipvs_real_server_{name}", "counter", meaning, samples)
     for name, (field, meaning) in GAUGES.items():
         samples = [f"{labels} {getattr(destination, field)}" for labels, destination in destinations]
         yield _metric(f"ipvs_real_server_{name}", "gauge", meaning, samples)
+
+
+def _of_this_ipvs(report: "Report", netns: str) -> "Iterator[str]":
+    """The metrics that belong to no service, as far as they are known."""
+    if report.info is not None:
+        version, size = report.info.version, report.info.connection_table_size
+        yield _metric("ipvs_info", "gauge", "The version of IPVS.", [f'{{version="{version}"{netns}}} 1'])
+        labels = netns and f"{{{netns[1:]}}}"
+        yield _metric("ipvs_connection_table_size", "gauge", "Buckets of the connection table.", [f"{labels} {size}"])
+    if report.timeouts is not None:
+        names = type(report.timeouts).__match_args__
+        samples = [f'{{timeout="{name}"{netns}}} {getattr(report.timeouts, name)}' for name in names]
+        yield _metric("ipvs_timeout_seconds", "gauge", "How long an idle connection is kept.", samples)
+    samples = []
+    for daemon in report.daemons or []:
+        interface = daemon.mcast_ifn.translate(ESCAPES)
+        samples.append(f'{{interface="{interface}"{netns},state="{daemon.state}",sync_id="{daemon.sync_id}"}} 1')
+    yield _metric("ipvs_sync_daemon", "gauge", "A connection synchronization daemon that runs.", samples)
 
 
 def _metric(name: str, type: str, meaning: str, samples: "list[str]") -> str:
@@ -60,15 +92,15 @@ def _metric(name: str, type: str, meaning: str, samples: "list[str]") -> str:
     return f"# HELP {name} {meaning}\n# TYPE {name} {type}\n{lines}"
 
 
-def _service_labels(service: "Service") -> str:
+def _service_labels(service: "Service", netns: str) -> str:
     family, netmask = service.address_family, service.netmask
-    sched = service.scheduler.translate(ESCAPES)  # of all labels only this, which a module chooses, could need it
+    sched = service.scheduler.translate(ESCAPES)  # a module chooses it
     if service.fwmark is None:
         return (
-            f'{{address="{service.address}",address_family="{family}",netmask="{netmask}",'
+            f'{{address="{service.address}",address_family="{family}",netmask="{netmask}"{netns},'
             f'port="{service.port}",protocol="{service.protocol}",sched="{sched}"}}'
         )
-    return f'{{address_family="{family}",fwmark="{service.fwmark}",netmask="{netmask}",sched="{sched}"}}'
+    return f'{{address_family="{family}",fwmark="{service.fwmark}",netmask="{netmask}"{netns},sched="{sched}"}}'
 
 
 def _virtual_labels(service: "Service") -> str:
@@ -79,8 +111,8 @@ def _virtual_labels(service: "Service") -> str:
     return f'virtual_address_family="{service.address_family}",virtual_fwmark="{service.fwmark}"'
 
 
-def _destination_labels(destination: "Destination", virtual: str) -> str:
+def _destination_labels(destination: "Destination", netns: str, virtual: str) -> str:
     return (
-        f'{{address="{destination.address}",address_family="{destination.address_family}",'
+        f'{{address="{destination.address}",address_family="{destination.address_family}"{netns},'
         f'port="{destination.port}",{virtual}}}'
     )

@@ -19,7 +19,7 @@ SCRIPT = f"""
 import fcntl, os, socket, sys
 sys.path.insert(0, {str(ROOT)!r})
 from ipvsnl import cli
-from ipvsnl.formats import line_protocol
+from ipvsnl.formats import Report, line_protocol
 os.access("/the-dump-begins", 0)
 status = cli.main(sys.argv[1:])
 os.access("/the-dump-ends", 0)
