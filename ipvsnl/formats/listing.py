@@ -1,0 +1,152 @@
+"""The listings of ipvsadm 1.31: -Ln, -Ln --stats and -Ln --rate, column for column.
+
+Two things are corrected. Counters of real servers have 64 bits; ipvsadm prints the low 32. Services and real servers
+stand in numeric order; ipvsadm compares by a difference that wraps.
+"""
+
+import socket
+
+from ..model import ServiceFlags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Callable
+
+    from ..model import Destination, Service, Stats
+    from . import Entries, Report
+
+PROTOCOLS = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}  # ipvsadm has no name for another
+FORWARDING = {"masquerade": "Masq", "local": "Local", "tunnel": "Tunnel", "direct": "Route"}
+SCHEDULER_FLAGS = {ServiceFlags.SCHED1: "flag-1", ServiceFlags.SCHED2: "flag-2", ServiceFlags.SCHED3: "flag-3"}
+HASH_FLAGS = {ServiceFlags.SCHED1: "fallback", ServiceFlags.SCHED2: "port"}  # of sh and mh, after the scheduler's name
+
+
+def render_list(report: "Report") -> "Iterator[str]":
+    """Yield what ipvsadm -Ln prints."""
+    title = "Prot LocalAddress:Port Scheduler Flags\n"
+    title += "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
+    return _listing(report, title, _service, _destination)
+
+
+def render_stats(report: "Report") -> "Iterator[str]":
+    """Yield what ipvsadm -Ln --stats prints."""
+    return _numbers(report, ("Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"), _counters)
+
+
+def render_rate(report: "Report") -> "Iterator[str]":
+    """Yield what ipvsadm -Ln --rate prints."""
+    return _numbers(report, ("CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"), _rates)
+
+
+def _numbers(report: "Report", columns: "tuple[str, ...]", numbers: "Callable[[Stats], str]") -> "Iterator[str]":
+    title = f"{'Prot LocalAddress:Port':33}{''.join([f' {each:>8}' for each in columns])}\n  -> RemoteAddress:Port\n"
+    return _listing(
+        report,
+        title,
+        lambda service: f"{_name(service):33}{numbers(service.stats)}\n",
+        lambda each: f"  -> {endpoint(each.address, each.port):28}{numbers(each.stats)}\n",
+    )
+
+
+def _listing(
+    report: "Report", title: str, service_line: "Callable[[Service], str]", line: "Callable[[Destination], str]"
+) -> "Iterator[str]":
+    if report.info is not None:
+        yield f"IP Virtual Server version {report.info.version} (size={report.info.connection_table_size})\n"
+    yield title
+    yield from in_order(
+        report.entries, lambda service, pool: service_line(service) + "".join([line(each) for each in pool])
+    )
+
+
+def in_order(entries: "Entries", text: "Callable[[Service, list[Destination]], str]") -> "list[str]":
+    """The text of each service and its real servers, both in the order of their keys."""
+    texts = []
+    for service, pool in entries:
+        texts.append((_service_key(service), text(service, sorted(pool or [], key=_destination_key))))
+    return [text for _, text in sorted(texts)]
+
+
+def _service_key(service: "Service") -> "tuple[int, int, int, bytes, int]":
+    family = socket.AF_INET6 if service.address_family == "inet6" else socket.AF_INET
+    if service.fwmark is not None:
+        return service.fwmark, family, 0, b"", 0
+    number = {"tcp": 6, "udp": 17, "sctp": 132}.get(str(service.protocol)) or int(str(service.protocol))
+    return 0, family, number, socket.inet_pton(family, str(service.address)), service.port or 0
+
+
+def _destination_key(destination: "Destination") -> "tuple[int, bytes, int]":
+    family = socket.AF_INET6 if destination.address_family == "inet6" else socket.AF_INET
+    return family, socket.inet_pton(family, destination.address), destination.port
+
+
+def _name(service: "Service") -> str:
+    if service.fwmark is not None:
+        mark = service.fwmark - (service.fwmark >> 31 << 32)  # printed as a C int
+        return f"FWM  {mark} IPv6" if service.address_family == "inet6" else f"FWM  {mark}"
+    return f"{PROTOCOLS.get(str(service.protocol), '?'):4} {endpoint(service.address, service.port)}"
+
+
+def endpoint(address: "str | None", port: "int | None") -> str:
+    """ADDRESS:PORT, or [ADDRESS]:PORT of an IPv6 address."""
+    return f"[{address}]:{port}" if address and ":" in address else f"{address}:{port}"
+
+
+def _service(service: "Service") -> str:
+    text = f"{_name(service)} {service.scheduler}"
+    flags = scheduler_flags(service)
+    if flags is not None:
+        text += f" ({flags})"
+    if service.flags & ServiceFlags.PERSISTENT:
+        text += f" persistent {service.timeout}"
+        mask = netmask(service)
+        if mask:
+            text += f" mask {mask}"
+        if service.persistence_engine:
+            text += f" pe {service.persistence_engine}"
+    return text + (" ops\n" if service.flags & ServiceFlags.ONEPACKET else "\n")
+
+
+def scheduler_flags(service: "Service") -> "str | None":
+    """The names of the scheduler's own flags; None if none is set. sh and mh have no name for the third."""
+    if not service.flags & (ServiceFlags.SCHED1 | ServiceFlags.SCHED2 | ServiceFlags.SCHED3):
+        return None
+    if service.scheduler in ("sh", "mh"):
+        return ",".join([f"{service.scheduler}-{name}" for flag, name in HASH_FLAGS.items() if service.flags & flag])
+    return ",".join([name for flag, name in SCHEDULER_FLAGS.items() if service.flags & flag])
+
+
+def netmask(service: "Service") -> "str | None":
+    """The netmask for persistence; None if each client is alone."""
+    if service.address_family == "inet6":
+        return None if service.netmask == 128 else str(service.netmask)
+    mask = (0xFFFFFFFF << 32 - service.netmask & 0xFFFFFFFF).to_bytes(4, "big")
+    return None if service.netmask == 32 else ".".join([str(byte) for byte in mask])
+
+
+def _destination(destination: "Destination") -> str:
+    return (
+        f"  -> {endpoint(destination.address, destination.port):28} "
+        f"{FORWARDING.get(destination.forwarding, '(null)'):7} {destination.weight:<6} "
+        f"{destination.active_connections:<10} {destination.inactive_connections:<10}\n"
+    )
+
+
+def _counters(stats: "Stats") -> str:
+    numbers = (stats.connections, stats.pkts_in, stats.pkts_out, stats.bytes_in, stats.bytes_out)
+    return "".join([_short(number) for number in numbers])
+
+
+def _rates(stats: "Stats") -> str:
+    return f" {stats.cps:8} {stats.pps_in:8} {stats.pps_out:8}{_short(stats.bps_in)}{_short(stats.bps_out)}"
+
+
+def _short(number: int) -> str:
+    """Nine characters, rounded down."""
+    if number < 10**8:
+        return f"{number:9}"
+    for limit, unit, letter in ((10**9, 10**3, "K"), (10**11, 10**6, "M"), (10**14, 10**9, "G")):
+        if number < limit:
+            return f"{number // unit:8}{letter}"
+    return f"{number // 10**12:8}T"

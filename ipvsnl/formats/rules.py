@@ -1,0 +1,63 @@
+"""The rules of ipvsadm 1.31, as -Sn prints them and -R reads them. Thresholds are added, which ipvsadm leaves out."""
+
+from ..model import ServiceFlags, TunnelFlags
+from .listing import endpoint, in_order, netmask, scheduler_flags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..model import Destination, Service
+    from . import Report
+
+PROTOCOLS = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
+FORWARDING = {"masquerade": "-m", "tunnel": "-i", "direct": "-g", "local": "-g"}
+CHECKSUMS = {0: " --tun-nocsum", TunnelFlags.CSUM: " --tun-csum", TunnelFlags.REMCSUM: " --tun-remcsum"}
+
+
+def render(report: "Report") -> "Iterator[str]":
+    """Yield the commands that make each service and its real servers."""
+    yield from in_order(report.entries, _rules)
+
+
+def _rules(service: "Service", pool: "list[Destination]") -> str:
+    name = _name(service)
+    return f"-A {name}{_settings(service)}\n" + "".join([f"-a {name}{_destination(each)}\n" for each in pool])
+
+
+def _name(service: "Service") -> str:
+    if service.fwmark is not None:
+        return f"-f {service.fwmark} -6" if service.address_family == "inet6" else f"-f {service.fwmark}"
+    return f"{PROTOCOLS.get(str(service.protocol), '--xxx-service')} {endpoint(service.address, service.port)}"
+
+
+def _settings(service: "Service") -> str:
+    text = f" -s {service.scheduler}"
+    if service.flags & ServiceFlags.PERSISTENT:
+        text += f" -p {service.timeout}"
+        mask = netmask(service)
+        if mask:
+            text += f" -M {mask}"
+    if service.persistence_engine:
+        text += f" --pe {service.persistence_engine}"
+    if service.flags & ServiceFlags.ONEPACKET:
+        text += " -o"
+    flags = scheduler_flags(service)
+    return text if flags is None else f"{text} -b {flags}"
+
+
+def _destination(destination: "Destination") -> str:
+    text = f" -r {endpoint(destination.address, destination.port)} {FORWARDING.get(destination.forwarding, '(null)')}"
+    text += f" -w {destination.weight}"
+    if destination.forwarding == "tunnel":
+        text += _tunnel(destination)
+    if destination.upper_threshold or destination.lower_threshold:
+        text += f" -x {destination.upper_threshold} -y {destination.lower_threshold}"
+    return text
+
+
+def _tunnel(destination: "Destination") -> str:
+    checksum = CHECKSUMS.get(destination.tunnel_flags, "")
+    if destination.tunnel_type == "gue":
+        return f" --tun-type gue --tun-port {destination.tunnel_port}{checksum}"
+    return {"ipip": " --tun-type ipip", "gre": f" --tun-type gre{checksum}"}.get(destination.tunnel_type, "")
