@@ -168,6 +168,9 @@ ALL = SCHED[0] | SCHED[1] | SCHED[2]
             "TCP  10.0.0.1:80 mh (mh-port)",
             "-t 10.0.0.1:80 -s mh -b mh-port",
         ),
+        # Here ipvsadm prints rules that it does not read: "-b " and "-f -2147483647".
+        (replace(TCP, scheduler="sh", flags=SCHED[2]), "TCP  10.0.0.1:80 sh ()", "-t 10.0.0.1:80 -s sh -b flag-3"),
+        (testing.service(fwmark=2**31 + 1), "FWM  -2147483647 rr", "-f 2147483649 -s rr"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,4 +1,8 @@
-"""The rules of ipvsadm 1.31, as -Sn prints them and -R reads them. Thresholds are added, which ipvsadm leaves out."""
+"""The rules of ipvsadm 1.31, as -Sn prints them, but so that -R reads all of them and restores everything.
+
+Thresholds are added, which ipvsadm leaves out. Two rules that ipvsadm prints it cannot read itself: a negative mark in
+place of one from 2**31 on, and -b without a flag.
+"""
 
 from ..model import ServiceFlags, TunnelFlags
 from .listing import endpoint, in_order, netmask, scheduler_flags
@@ -43,7 +47,7 @@ def _settings(service: "Service") -> str:
     if service.flags & ServiceFlags.ONEPACKET:
         text += " -o"
     flags = scheduler_flags(service)
-    return text if flags is None else f"{text} -b {flags}"
+    return text if flags is None else f"{text} -b {flags or 'flag-3'}"  # sh and mh have no name for the third
 
 
 def _destination(destination: "Destination") -> str:
