@@ -5,12 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from configurations import OPTIONS, configuration
 from conftest import KERNELS, ROOT, capture_path, run
 from servers import ask, eventually, free_port, running
 
@@ -112,13 +114,25 @@ NAMES = {  # of schedulers, and what the tag is read back as
 
 def test_a_service_is_one_point_whatever_the_name_of_its_scheduler(influxdb: int) -> None:
     """A module chooses it, and a capture may hold anything."""
-    for time, name in enumerate(NAMES, 1):
-        (line,) = line_protocol.render(Report([(testing.service(scheduler=name), [])], time))
+    for number, name in enumerate(NAMES, 1):
+        (line,) = line_protocol.render(Report([(testing.service(scheduler=name), [])], number))
         assert ask(influxdb, "/write?db=telegraf", line) == "", name
     found = points(influxdb)
     assert {time: tags.get("sched") for _, tags, _, time in found} == dict(enumerate(NAMES.values(), 1))
     for measurement, tags, fields, _ in found:
         assert (measurement, tags["protocol"], tags["port"], len(fields)) == ("ipvs_virtual_server", "tcp", "80", 8)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_influxdb_counts_as_many_series_as_were_sent(options: dict[str, bool], influxdb: int) -> None:
+    sent = 0
+    for seed, netns in ((0, None), (7, "a"), (7, "b c"), (9, "d\\e")):
+        text = "".join(line_protocol.render(Report(configuration(seed), time.time_ns(), netns=netns, **options)))
+        assert ask(influxdb, "/write?db=telegraf", text) == ""
+        sent += text.count("\n")
+    answer = json.loads(ask(influxdb, f"/query?db=telegraf&q={quote('SHOW SERIES EXACT CARDINALITY')}"))
+    counted = [series["values"][0][0] for series in answer["results"][0]["series"]]
+    assert sum(counted) == sent > 50
 
 
 # telegraf itself is in no Debian. What its configuration calls is tried as it would call it.

@@ -147,14 +147,6 @@ def test_ipvsadm_restores_what_it_cannot_restore_from_its_own_rules(namespace: N
     assert ipvsadm("list").splitlines()[3:] == ["FWM  -2147483648 sh ()", "FWM  -1 IPv6 rr"]
 
 
-def test_a_real_server_on_the_director_is_local(namespace: None) -> None:
-    set_up_addresses()
-    configure(f"-A -t {VIP}:80 -s rr\n-a -t {VIP}:80 -r {REAL}:80 -g -w 1\n")
-    assert " Local " in ipvsnl("list")
-    for format in FORMATS:
-        assert ipvsnl(format) == ipvsadm(format)
-
-
 def test_counters_and_rates_of_traffic_are_ipvsadms(namespace: None) -> None:
     set_up_addresses()
     configure(f"-A -t {VIP}:80 -s rr\n-a -t {VIP}:80 -r {REAL}:8080 -m -w 1\n")
@@ -163,18 +155,15 @@ def test_counters_and_rates_of_traffic_are_ipvsadms(namespace: None) -> None:
         burst = talk("tcp", (VIP, 80), (REAL, 8080))
         burst.exchange(bytes(1000), bytes(20000))
         burst.close()
-    seen: set[str] = set()
+    eventually(lambda: re.search(r":80 +51 ", ipvsadm("stats")))  # the estimator has added it up
 
     def same(format: str) -> bool:
-        """The rates move every two seconds. What ipvsadm prints before and after has not."""
+        """Compare if ipvsadm prints the same before and after. Rates fall every two seconds."""
         before, found, after = ipvsadm(format), ipvsnl(format), ipvsadm(format)
-        if before != after or not any(digit in after for digit in "3456789"):
-            return False
-        assert found == after
-        seen.update(re.findall(r"\d+", found))
-        return True
+        assert found == after or before != after
+        return before == after
 
     for format in FORMATS:
         eventually(lambda format=format: same(format))  # type: ignore[misc]
-    assert max(int(number) for number in seen) > 10**6 and "51" in seen
+    assert re.search(r" [1-9]\d+ +[1-9]\d+\n", ipvsnl("rate"))
     open_one.close()
