@@ -145,13 +145,13 @@ _ALL_FIELDS = ",".join([f"{name}=%di" for name in ALL_FIELDS])
 
 
 def _all_destination_lines(service: "Service", destinations: "list[Destination]", netns: str, time: str) -> str:
-    virtual = _virtual_tags(service)
-    return "".join(
-        [
+    virtual, lines = _virtual_tags(service), []
+    for destination in destinations:
+        values = _all_values(destination)
+        if max(values) > LARGEST:
+            values = tuple([min(value, LARGEST) for value in values])
+        lines.append(
             f"ipvs_real_server,address={destination.address},address_family={destination.address_family}{netns},"
-            f"port={destination.port},{virtual} "
-            + _ALL_FIELDS % tuple([min(value, LARGEST) for value in _all_values(destination)])
-            + f" {time}\n"
-            for destination in destinations
-        ]
-    )
+            f"port={destination.port},{virtual} {_ALL_FIELDS % values} {time}\n"
+        )
+    return "".join(lines)
