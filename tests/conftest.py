@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import ipvsadm
 import netlink
 import pytest
+import servers
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -93,6 +94,13 @@ def tool() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture
+def influxdb(tool: Callable[[str], str], tmp_path: Path) -> Iterator[int]:
+    """The port of an InfluxDB with an empty database `telegraf`."""
+    with servers.influxdb(tool("influxd"), tmp_path) as port:
+        yield port
 
 
 @pytest.fixture

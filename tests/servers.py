@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, Union
 from urllib.error import URLError
+from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
 T = TypeVar("T")
@@ -49,3 +50,29 @@ def ask(port: int, path: str, body: "str | None" = None) -> str:
     data = None if body is None else body.encode()
     with _open(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
         return str(answer.read().decode())
+
+
+INFLUXDB = """\
+reporting-disabled = true
+bind-address = "127.0.0.1:{rpc}"
+[meta]
+  dir = "{folder}/meta"
+[data]
+  dir = "{folder}/data"
+  wal-dir = "{folder}/wal"
+[monitor]
+  store-enabled = false
+[http]
+  bind-address = "127.0.0.1:{http}"
+"""
+
+
+@contextmanager
+def influxdb(program: str, folder: Path) -> Iterator[int]:
+    """The port of an InfluxDB with an empty database `telegraf`."""
+    port = free_port()
+    file = folder / "influxdb.conf"
+    file.write_text(INFLUXDB.format(rpc=free_port(), http=port, folder=folder))
+    with running(program, "-config", file):
+        eventually(lambda: ask(port, f"/query?q={quote('CREATE DATABASE telegraf')}", ""))
+        yield port

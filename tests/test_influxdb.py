@@ -14,38 +14,13 @@ from urllib.parse import quote
 import pytest
 from configurations import OPTIONS, configuration
 from conftest import KERNELS, ROOT, capture_path, run
-from servers import ask, eventually, free_port, running
+from servers import ask
 
 from ipvsnl import testing
 from ipvsnl.formats import Report, line_protocol
 
 Tool = Callable[[str], str]
 Point = tuple[str, dict[str, str], dict[str, int], int]  # measurement, tags, fields, time
-
-CONFIGURATION = """\
-reporting-disabled = true
-bind-address = "127.0.0.1:{rpc}"
-[meta]
-  dir = "{folder}/meta"
-[data]
-  dir = "{folder}/data"
-  wal-dir = "{folder}/wal"
-[monitor]
-  store-enabled = false
-[http]
-  bind-address = "127.0.0.1:{http}"
-"""
-
-
-@pytest.fixture
-def influxdb(tool: Tool, tmp_path: Path) -> Iterator[int]:
-    """The port of an InfluxDB with an empty database `telegraf`."""
-    port = free_port()
-    file = tmp_path / "influxdb.conf"
-    file.write_text(CONFIGURATION.format(rpc=free_port(), http=port, folder=tmp_path))
-    with running(tool("influxd"), "-config", file):
-        eventually(lambda: ask(port, f"/query?q={quote('CREATE DATABASE telegraf')}", ""))
-        yield port
 
 
 def points(port: int) -> list[Point]:
