@@ -34,17 +34,25 @@ DONE, FAILED, WRONG_ARGUMENTS, NOT_AVAILABLE = range(4)  # exit statuses
 INTERRUPTED = 130  # as shells have it: 128 and SIGINT
 
 USAGE = """\
-usage: ipvsnl [-f line|json|prometheus] [--services-only] [--netns NAME|PATH]
-              [--load-module] [--record FILE | --replay FILE] [--execd]
-              [--version] [--help]
+usage: ipvsnl [-f FORMAT] [--services-only | --aggregate] [--all-fields]
+              [--netns NAME|PATH] [--load-module]
+              [--record FILE | --replay FILE] [--execd] [--version] [--help]
 
 Print the virtual servers and real servers of IPVS, once.
 
-  -f, --format FORMAT  line (InfluxDB line protocol, the default), json, or
-                       prometheus (its text exposition format)
+  -f, --format FORMAT  line (InfluxDB line protocol, the default), json,
+                       prometheus (its text exposition format), list, stats,
+                       rate (as ipvsadm -Ln, -Ln --stats and -Ln --rate), or
+                       rules (as ipvsadm -Sn, with thresholds: ipvsadm -R reads
+                       them)
   --services-only      leave the real servers out, and do not ask for them
+  --aggregate          print sums over the real servers of each virtual server
+                       in their place; with line, json and prometheus
+  --all-fields         line: print the fields that telegraf's plugin lacks, such
+                       as weights and bytes per second
   --netns NAME|PATH    read another network namespace: a name of ip netns, or a
-                       path such as /proc/PID/ns/net
+                       path such as /proc/PID/ns/net; line, json and prometheus
+                       then name it
   --load-module        let the kernel load the module ip_vs if it is not there
   --record FILE        write the conversation with the kernel to a capture, too
   --replay FILE        read a capture of any IPVS client instead of the kernel
@@ -53,19 +61,32 @@ Print the virtual servers and real servers of IPVS, once.
   --version            print the version
   -h, --help           print this
 
-A dump that fails has printed nothing of json and prometheus, but may have
-printed whole lines of line; with --execd it has printed nothing.
+If a dump fails, line may have printed whole lines, and every other format
+nothing. With --execd no format prints anything of a dump that fails.
 
 Reading the kernel needs CAP_NET_ADMIN, and with --netns CAP_SYS_ADMIN. Exit
 status: 0 done; 1 the kernel refused, or bytes could not be read or written;
 2 wrong arguments; 3 no IPVS here now; 130 interrupted.
 """
 
-FORMATS = {"line": "line_protocol", "json": "json_document", "prometheus": "prometheus"}  # imported when asked for
+REST = ("info", "timeouts", "daemons")
+FORMATS = {  # the module, imported when asked for, its function, and the methods of Client that it needs besides dump()
+    "line": ("line_protocol", "render", ()),
+    "json": ("json_document", "render", REST),
+    "prometheus": ("prometheus", "render", REST),
+    "list": ("listing", "render_list", REST[:1]),
+    "stats": ("listing", "render_stats", REST[:1]),
+    "rate": ("listing", "render_rate", REST[:1]),
+    "rules": ("rules", "render", ()),
+}
 STREAMED = {"line"}  # each of its lines stands alone; half of another document is worth nothing
-# What a format prints beside services and real servers: methods of Client.
-RESTS = {"json": ("info", "timeouts", "daemons"), "prometheus": ("info", "timeouts", "daemons")}
-EXCLUSIVE = [("--record", "--replay"), ("--netns", "--replay"), ("--record", "--execd")]
+FORMATS_OF = {"--aggregate": ("line", "json", "prometheus"), "--all-fields": ("line",)}  # others have no place for it
+EXCLUSIVE = [
+    ("--record", "--replay"),
+    ("--netns", "--replay"),
+    ("--record", "--execd"),
+    ("--services-only", "--aggregate"),
+]
 
 
 class WrongArguments(Exception):
@@ -76,18 +97,20 @@ class Options:
     """What the command line says."""
 
     def __init__(self, argv: list[str]) -> None:
-        long = ["format=", "services-only", "netns=", "load-module", "record=", "replay=", "execd", "version", "help"]
+        long = ["format=", "services-only", "aggregate", "all-fields", "netns=", "load-module", "record=", "replay="]
         try:
-            options, rest = gnu_getopt(argv, "f:h", long)
+            options, rest = gnu_getopt(argv, "f:h", [*long, "execd", "version", "help"])
         except GetoptError as error:
             raise WrongArguments(error.msg.replace("requires argument", "requires an argument")) from None
         if rest:
             raise WrongArguments(f"unexpected argument {rest[0]}: to read a capture, use --replay {rest[0]}")
-        given = {"--format" if name == "-f" else name: value for name, value in options}  # the last one counts
+        given = {"--format" if name == "-f" else name: value for name, value in options}
         self.format: str = given.get("--format", "line")
         if self.format not in FORMATS:
             raise WrongArguments(f"there is no format {self.format}: choose {' or '.join(FORMATS)}")
         self.services_only = "--services-only" in given
+        self.aggregate = "--aggregate" in given
+        self.all_fields = "--all-fields" in given
         self.netns: str | None = given.get("--netns")
         self.load_module = "--load-module" in given
         self.record: str | None = given.get("--record")
@@ -96,6 +119,11 @@ class Options:
         for one, other in EXCLUSIVE:
             if one in given and other in given:
                 raise WrongArguments(f"{one} and {other} exclude each other")
+        for option, formats in FORMATS_OF.items():
+            if option in given and self.format not in formats:
+                raise WrongArguments(f"{option} works with --format {' or '.join(formats)}, not with {self.format}")
+        if [name for name, _ in options].count("--netns") > 1:  # of another option the last one counts
+            raise WrongArguments("--netns may be given once: run ipvsnl for each namespace")
         self.version = "--version" in given
         self.help = "--help" in given or "-h" in given
 
@@ -164,15 +192,22 @@ def _print_dumps(options: Options) -> None:
 
 def _print_dump(options: Options, render: "Render", source: "Source") -> None:
     client, time_of_dump = source
-    rest: dict[str, Any] = {name: _asked(client, name, options.replay) for name in RESTS.get(options.format, ())}
-    timestamp = time.time_ns() if time_of_dump is None else time_of_dump
-    pieces = render(Report(_entries(client, options.services_only), timestamp, **rest))
-    write(sys.stdout, pieces, whole=options.execd or options.format not in STREAMED)
+    rest: dict[str, Any] = {name: _asked(client, name, options.replay) for name in FORMATS[options.format][2]}
+    report = Report(
+        _entries(client, options.services_only),
+        time.time_ns() if time_of_dump is None else time_of_dump,
+        netns=None if options.netns is None else os.fsencode(options.netns).decode(errors="backslashreplace"),
+        all_fields=options.all_fields,
+        aggregate=options.aggregate,
+        **rest,
+    )
+    write(sys.stdout, render(report), whole=options.execd or options.format not in STREAMED)
 
 
 def _renderer(format: str) -> "Render":
     try:
-        render: Render = import_module(f".formats.{FORMATS[format]}", __package__).render
+        module, function, _ = FORMATS[format]
+        render: Render = getattr(import_module(f".formats.{module}", __package__), function)
     except ModuleNotFoundError as error:  # minimal Pythons have no json
         raise WrongArguments(f"--format {format} needs the module {error.name}, which this Python lacks") from None
     return render
