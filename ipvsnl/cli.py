@@ -48,8 +48,8 @@ Print the virtual servers and real servers of IPVS, once.
   --services-only      leave the real servers out, and do not ask for them
   --aggregate          print sums over the real servers of each virtual server
                        in their place; with line, json and prometheus
-  --all-fields         line: print the fields that telegraf's plugin lacks, such
-                       as weights and bytes per second
+  --all-fields         line: print the fields that telegraf's plugin lacks, for
+                       example weights and bytes per second
   --netns NAME|PATH    read another network namespace: a name of ip netns, or a
                        path such as /proc/PID/ns/net; line, json and prometheus
                        then name it
