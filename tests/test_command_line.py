@@ -238,9 +238,7 @@ def test_a_kernel_without_ipvs_is_one_line_that_says_what_helps(kernel_socket: I
     assert out == "" and one_line(err) and "modprobe ip_vs" in err and "--load-module" in err
 
 
-def test_a_kernel_that_cannot_load_ipvs_is_status_3_and_is_not_told_to_do_what_it_did(
-    kernel_socket: Install, capsys: Output
-) -> None:
+def test_a_kernel_that_cannot_load_ipvs_is_status_3_with_another_hint(kernel_socket: Install, capsys: Output) -> None:
     kernel_socket(netlink.IPVSKernel(loaded=False))
     assert main(["--load-module"]) == 3
     err = capsys.readouterr().err

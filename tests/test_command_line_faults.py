@@ -68,7 +68,7 @@ def test_a_recording_takes_the_place_of_an_older_one(kernel_socket, tmp_path: Pa
     assert main(["--replay", str(path)]) == 0
 
 
-def test_a_recording_to_a_pipe_that_nobody_reads_any_more_fails_and_the_dump_is_printed(  # type: ignore[no-untyped-def]
+def test_a_recording_to_a_pipe_without_reader_fails_after_the_dump(  # type: ignore[no-untyped-def]
     kernel_socket, capsys, tmp_path: Path
 ) -> None:
     path = tmp_path / "fifo"
@@ -162,7 +162,7 @@ def test_a_replay_of_a_gigabyte_of_zeros_is_one_line_at_once(tmp_path: Path) -> 
     assert_one_line(done.stderr, "pcap")
 
 
-def test_a_capture_that_goes_on_with_a_gigabyte_of_zeros_is_one_line_at_once(tmp_path: Path) -> None:
+def test_a_capture_with_a_gigabyte_of_zeros_behind_it_is_one_line_at_once(tmp_path: Path) -> None:
     path = tmp_path / "zeros"
     path.write_bytes(CAPTURE.read_bytes())
     with path.open("r+b") as file:

@@ -97,7 +97,7 @@ MIXED = [
 ]
 
 
-def test_a_list_of_services_that_are_not_alike_makes_no_more_work_than_its_length(
+def test_services_that_are_not_alike_make_no_more_work_than_their_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With three lengths of names, of which two give messages of one size, no two neighbours are of one layout."""
@@ -124,7 +124,7 @@ def test_a_list_of_services_that_are_not_alike_makes_no_more_work_than_its_lengt
     assert tables <= 4
 
 
-def test_the_fast_path_is_on_again_however_often_the_module_was_loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_path_is_on_again_after_each_reload_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     family = netlink.IPVS
     careful, calls = lists.SERVICES.row, 0
 
