@@ -4,8 +4,6 @@ Two things are corrected. Counters of real servers have 64 bits; ipvsadm prints 
 stand in numeric order; ipvsadm compares by a difference that wraps.
 """
 
-import socket
-
 from ..model import ServiceFlags
 
 TYPE_CHECKING = False
@@ -64,21 +62,8 @@ def in_order(entries: "Entries", text: "Callable[[Service, list[Destination]], s
     """The text of each service and its real servers, both in the order of their keys."""
     texts = []
     for service, pool in entries:
-        texts.append((_service_key(service), text(service, sorted(pool or [], key=_destination_key))))
+        texts.append((service.key, text(service, sorted(pool or [], key=lambda destination: destination.key))))
     return [text for _, text in sorted(texts)]
-
-
-def _service_key(service: "Service") -> "tuple[int, int, int, bytes, int]":
-    family = socket.AF_INET6 if service.address_family == "inet6" else socket.AF_INET
-    if service.fwmark is not None:
-        return service.fwmark, family, 0, b"", 0
-    number = {"tcp": 6, "udp": 17, "sctp": 132}.get(str(service.protocol)) or int(str(service.protocol))
-    return 0, family, number, socket.inet_pton(family, str(service.address)), service.port or 0
-
-
-def _destination_key(destination: "Destination") -> "tuple[int, bytes, int]":
-    family = socket.AF_INET6 if destination.address_family == "inet6" else socket.AF_INET
-    return family, socket.inet_pton(family, destination.address), destination.port
 
 
 def _name(service: "Service") -> str:
