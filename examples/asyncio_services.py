@@ -1,31 +1,37 @@
-"""The virtual services from asyncio, without a thread: the loop waits on fileno() for each datagram.
+"""List the virtual services from asyncio, without a thread: the event loop waits for each datagram.
 
-    sudo python3 asyncio_services.py    where ipvsnl is installed; in a clone put PYTHONPATH=. before python3
+In a clone, as root:
 
-This is one layer below ipvsnl.Client: genl.Connection sends and reads, and leaves it to others to wait. One dump is
-what is read here; a list of more than some ninety services that changes meanwhile takes the client (ipvsnl/windows.py).
+    sudo PYTHONPATH=. python3 examples/asyncio_services.py
+
+This works one layer below ipvsnl.Client. A genl.Connection sends and decodes, and its caller waits. The example reads
+one dump. Only the client can tell whether a dump longer than about 90 services is complete while services change.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
-from ipvsnl import IPVSError, NotAvailableError, genl, ipvs, rows
+import ipvsnl
+from ipvsnl import genl
 from ipvsnl.transport import NetlinkSocket
+
+IPVS_CMD_GET_SERVICE = 4  # include/uapi/linux/ip_vs.h
 
 
 async def readable(descriptor: int) -> None:
-    """Returns when there is something to read."""
+    """Wait until the descriptor has something to read."""
+    ready = asyncio.Event()
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(descriptor, ready.set_result, None)
+    loop.add_reader(descriptor, ready.set)
     try:
-        await ready
+        await ready.wait()
     finally:
         loop.remove_reader(descriptor)
 
 
 async def dump(connection: genl.Connection, family: int, command: int) -> "AsyncIterator[genl.Message]":
-    """Each message of a dump. Others may run between its datagrams."""
+    """Yield each message of a dump. Other tasks may run between its datagrams."""
     connection.begin(family, genl.NLM_F_DUMP, command, b"", "dumping")
     while connection.awaited:
         await readable(connection.transport.fileno())
@@ -38,11 +44,11 @@ async def main() -> None:
     transport = NetlinkSocket()
     try:
         connection = genl.Connection(transport)
-        families = connection.families(ipvs.FAMILY_NAME)
+        families = connection.families("IPVS")
         if not families:
-            raise NotAvailableError("this kernel has no IPVS now: run modprobe ip_vs")
-        async for message in dump(connection, families[0].id, ipvs.GET_SERVICE):
-            service = rows.decode_service(message.attributes())
+            raise ipvsnl.NotAvailableError("this kernel has no IPVS now: run modprobe ip_vs")
+        async for message in dump(connection, families[0].id, IPVS_CMD_GET_SERVICE):
+            service = ipvsnl.decode_service(message.attributes())
             print(service.protocol, service.address, service.port, service.fwmark, service.stats.connections)
     finally:
         transport.close()
@@ -51,5 +57,8 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except IPVSError as error:
-        raise SystemExit(f"asyncio_services: {error}") from None
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ipvsnl.IPVSError as error:
+        print(f"asyncio_services: {error}", file=sys.stderr)
+        sys.exit(3 if isinstance(error, ipvsnl.NotAvailableError) else 1)

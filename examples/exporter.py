@@ -1,13 +1,15 @@
-"""An exporter for Prometheus with asyncio: http://127.0.0.1:9112/metrics is IPVS at the moment of the scrape.
+"""Serve the metrics of IPVS to Prometheus, with asyncio, at http://127.0.0.1:9112/metrics.
 
-    sudo python3 exporter.py [PORT]    where ipvsnl is installed; in a clone put PYTHONPATH=. before python3
+In a clone, as root:
 
-The kernel answers a question before send() returns, so there is never anything to wait for on client.fileno(): what a
-dump takes is the processor, and now and then a lock in the kernel. So it is done in a thread, in which the client is
-made, used and closed, and the loop serves others meanwhile.
+    sudo PYTHONPATH=. python3 examples/exporter.py [PORT]
+
+Each scrape is a dump. The kernel prepares a reply inside send() and recv(), so a dump never waits for a descriptor: it
+uses the processor. A thread therefore opens, uses and closes the client, and the event loop serves others.
 """
 
 import asyncio
+import os
 import sys
 
 import ipvsnl
@@ -15,17 +17,17 @@ from ipvsnl.formats import Report, prometheus
 
 
 def exposition() -> str:
-    """A client for each scrape costs less than to keep one right: the module may be gone since, and back."""
+    """Dump with a client of its own, because the module may have been reloaded since the last scrape."""
     with ipvsnl.Client() as client:
         info, timeouts, daemons = client.info(), client.timeouts(), client.daemons()
         report = Report(client.dump(), info=info, timeouts=timeouts, daemons=daemons)
         return "".join(prometheus.render(report))
 
 
-async def answer(path: str) -> "tuple[str, str]":
-    """Status and text. A failed dump is a failed scrape: then `up` is 0, and no old numbers pass for new ones."""
-    if path != "/metrics":
-        return "404 Not Found", "only /metrics is here\n"
+async def answer(target: str) -> "tuple[str, str]":
+    """Return status and body. A failed dump fails the scrape, so that Prometheus sets `up` to 0."""
+    if target.partition("?")[0] != "/metrics":
+        return "404 Not Found", "the metrics are at /metrics\n"
     try:
         return "200 OK", await asyncio.get_running_loop().run_in_executor(None, exposition)
     except ipvsnl.IPVSError as error:
@@ -42,7 +44,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         )
         await writer.drain()
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError, IndexError, ConnectionError):
-        pass  # that was no HTTP
+        pass  # not HTTP, or the client has gone
     finally:
         writer.close()
 
@@ -51,10 +53,29 @@ async def start(port: int) -> asyncio.AbstractServer:
     return await asyncio.start_server(serve, "127.0.0.1", port)
 
 
-async def main() -> None:
-    server = await start(int(sys.argv[1]) if len(sys.argv) > 1 else 9112)
+async def run(port: int) -> None:
+    server = await start(port)
     await server.serve_forever()
 
 
+def main(arguments: "list[str]") -> int:
+    """Serve until interrupted. Exit statuses are those of the command line."""
+    try:
+        port = int(*arguments or ["9112"])
+        if not 0 < port < 65536:
+            raise ValueError
+    except (TypeError, ValueError):
+        print("exporter: the only argument is a port, from 1 to 65535", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(run(port))
+    except OSError as error:
+        print(f"exporter: cannot listen on port {port} of 127.0.0.1: {os.strerror(error.errno or 0)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(main(sys.argv[1:]))

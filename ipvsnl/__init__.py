@@ -40,6 +40,7 @@ from .errors import (
     PermissionDeniedError,
 )
 from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
+from .rows import decode_destination, decode_service
 
 __version__ = "0.1.0"
 
@@ -61,5 +62,7 @@ __all__ = [
     "Stats",
     "Timeouts",
     "TunnelFlags",
+    "decode_destination",
+    "decode_service",
     "dump",
 ]
