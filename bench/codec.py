@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""How long the codec takes for one real server, without a kernel: decoding by the careful path and by the fast one, and
-the formats. Runs anywhere, on a message from the capture of a real kernel.
+"""Time the codec for one real server, without a kernel: decoding by the careful path and the fast path, and formats.
 
     bench/codec.py [SECONDS]    for each row of the table, by default 1
+
+It decodes a message from the capture of a real kernel.
 """
 
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+import arguments  # noqa: E402
 
 from ipvsnl import Destination, Service, ServiceFlags, Stats, _decode, _schema, genl, pcap  # noqa: E402
 from ipvsnl._fastpath import Layouts  # noqa: E402
@@ -23,7 +26,9 @@ COUNT = 80  # in a datagram, nearly as many as the kernel puts into one
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=arguments.seconds, default=1.0)
+    seconds = parser.parse_args().seconds
     message = first_destination()
     datagram = COUNT * (genl.NLMSGHDR.pack(16 + len(message.payload), *header(message)) + message.payload)
     layouts = Layouts(_schema.COMMAND, DESTINATIONS.paths, bytearray(datagram))

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""A whole dump of many services from a real kernel: against the floor, which is the same system calls made from C and
-nothing decoded (floor.c), and against pyroute2 from PyPI where that is installed.
+"""Measure a whole dump from a real kernel, as a ratio to the floor.
 
-    bench/dump.py [SERVICES DESTS [KERNEL]]    by default 200 services of 20 real servers each, on Linux 6.1
+    .venv/bin/python bench/dump.py [SERVICES [DESTS [KERNEL]]]    by default 200 services of 20 real servers, Linux 6.1
 
-It boots that kernel as the kernel tests do, in a virtual machine whose clock counts instructions, one a nanosecond: the
-figures repeat to a percent, whatever else the machine does. As root where ip_vs is loaded it measures there instead, in
-real time, and in a network namespace of its own.
+The floor is the same system calls made from C, with nothing decoded (floor.c). pyroute2 takes part if it is installed.
+
+The benchmark boots the kernel in a virtual machine, as the kernel tests do. Its clock counts instructions, one a
+nanosecond, so the figures repeat to a percent on any computer. As root, where ip_vs is loaded, the benchmark measures
+the running kernel instead: in real time, and in a new network namespace.
 """
 
+import argparse
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,22 +25,40 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/kernel")]
 
 IN_GUEST = "IPVSNL_GUEST" in os.environ
+import arguments  # noqa: E402
+
 INSTRUCTIONS = ["-icount", "shift=0,sleep=off"]
 ROUNDS = 3  # of which the best counts: the first one meets cold caches
 
+# Programs, with the Debian packages that have them.
+PROGRAMS = {"cc": "gcc libc6-dev", "ipvsadm": "ipvsadm", "ip": "iproute2", "modprobe": "kmod"}
+GUEST_PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "file": "file"}
+
 
 def main() -> int:
-    services, dests = (int(number) for number in sys.argv[1:3] or (200, 20))
-    if IN_GUEST or (os.geteuid() == 0 and Path("/proc/net/ip_vs").exists()):
+    options = arguments_of_main()
+    services, dests = options.services, options.dests
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # not every user's PATH has ipvsadm
+    here = IN_GUEST or (os.geteuid() == 0 and Path("/proc/net/ip_vs").exists())
+    needed = PROGRAMS if here else {**PROGRAMS, **GUEST_PROGRAMS}
+    missing = [package for program, package in needed.items() if shutil.which(program) is None]
+    if missing:
+        return fail(f"this needs Debian's {' '.join(missing)}: run apt-get install {' '.join(missing)} as root")
+    if here:
         return measure(services, dests)
+    if not Path(sys.executable).with_name("vng").exists():
+        return fail("this needs virtme-ng: run ./run-tests once, then .venv/bin/python bench/dump.py")
     import kernels
     from guest import Guest
 
-    image = kernels.kernel(sys.argv[3] if len(sys.argv) > 3 else "6.1")
+    try:
+        image = kernels.kernel(options.kernel)
+    except (kernels.Unavailable, ValueError) as error:
+        return fail(str(error))
     command = [
         "env",
         "IPVSNL_GUEST=1",
-        f"PATH={os.environ['PATH']}:/usr/sbin:/sbin",
+        f"PATH={os.environ['PATH']}",
         sys.executable,
         "-B",
         *sys.argv[:1],
@@ -51,6 +73,22 @@ def main() -> int:
         guest.close()
 
 
+def arguments_of_main() -> argparse.Namespace:
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("services", metavar="SERVICES", nargs="?", type=arguments.count, default=200)
+    parser.add_argument("dests", metavar="DESTS", nargs="?", type=arguments.count, default=20)
+    parser.add_argument("kernel", metavar="KERNEL", nargs="?", default="6.1")
+    options = parser.parse_args()
+    if options.services > 60000 or options.dests > 255:
+        parser.error("at most 60000 services of 255 real servers")
+    return options
+
+
+def fail(message: str) -> int:
+    print(f"dump.py: {message}", file=sys.stderr)
+    return 1
+
+
 def measure(services: int, dests: int) -> int:
     if IN_GUEST:
         subprocess.run(["modprobe", "-a", "ip_vs", "ip_vs_rr"], check=True)
@@ -59,7 +97,7 @@ def measure(services: int, dests: int) -> int:
         floor = f"{folder}/floor"
         subprocess.run(["cc", "-O2", "-o", floor, str(ROOT / "bench/floor.c")], check=True)
         script = Path(folder, "script")
-        again = f"{sys.executable} -B {__file__} --subjects {floor} {services * dests}"
+        again = shlex.join([sys.executable, "-B", __file__, "--subjects", floor, str(services * dests)])
         # Without lo the namespace has no routing table, and IPVS then takes no address for a unicast one.
         script.write_text(f"ip link set lo up && ipvsadm -R <<END && exec {again}\n")
         with script.open("a") as file:

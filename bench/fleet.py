@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a director gives to its time series database: bytes and samples of one dump, with large counters.
+"""Count what one dump gives to a time series database: lines or samples, and bytes, with large counters.
 
 bench/fleet.py [SERVICES DESTS]    by default 200 services of 20 real servers each
 """
@@ -9,12 +9,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import arguments
+
 from ipvsnl import testing
 from ipvsnl.formats import Report, line_protocol, prometheus
 
 
 def main() -> None:
-    services, dests = (int(number) for number in sys.argv[1:3] or (200, 20))
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("services", metavar="SERVICES", nargs="?", type=arguments.count, default=200)
+    parser.add_argument("dests", metavar="DESTS", nargs="?", type=arguments.count, default=20)
+    options = parser.parse_args()
+    services, dests = options.services, options.dests
+    if max(services, dests) > 0x10000:
+        parser.error("at most 65536 services of 65536 real servers")
     large = {"pkts_in": 98765432, "pkts_out": 87654321, "bytes_in": 12345678901, "bytes_out": 987654321098}
     busy = testing.stats(connections=12345678, cps=123, pps_in=1234, pps_out=1234, **large)
     pool = [

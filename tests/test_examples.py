@@ -2,12 +2,16 @@
 
 import asyncio
 import configparser
+import os
 import runpy
 import select
 import shlex
+import signal
+import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +20,7 @@ from urllib.error import HTTPError
 
 import pytest
 from conftest import ROOT, capture_path, run
-from servers import ask
+from servers import ask, eventually, free_port
 
 import ipvsnl
 from ipvsnl import genl, testing
@@ -26,6 +30,7 @@ Tool = Callable[[str], str]
 
 EXAMPLES = ROOT / "examples"
 UNITS = ["ipvsnl-textfile.timer", "ipvsnl-textfile.service"]
+INSTALLED = "/usr/local/bin/ipvsnl"  # where ./install puts it
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -64,9 +69,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start_service(folder: Path) -> int:
-    command = shlex.split(service()["ExecStart"])
-    environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin"}
-    return subprocess.run(command, cwd=folder / "textfile", env=environment, stderr=subprocess.DEVNULL).returncode
+    command = service()["ExecStart"]
+    assert INSTALLED in command
+    command = command.replace(INSTALLED, str(folder / "bin" / "ipvsnl"))
+    return subprocess.run(shlex.split(command), cwd=folder / "textfile", stderr=subprocess.DEVNULL).returncode
 
 
 def test_the_command_of_the_service_makes_one_file(folder: Path) -> None:
@@ -122,9 +128,97 @@ def test_a_failed_dump_is_a_failed_scrape(monkeypatch: pytest.MonkeyPatch) -> No
     assert "modprobe ip_vs" in caught.value.read().decode()
 
 
+def test_the_exporter_ignores_a_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipvsnl, "Client", partial(ipvsnl.Client, transport=testing.Kernel()))
+    assert "ipvs_info" in scrape("/metrics?x=1")
+
+
 def test_the_exporter_has_nothing_else() -> None:
-    with pytest.raises(HTTPError, match="404"):
-        scrape("/")
+    for path in ("/", "/metricsx", "/x?/metrics"):
+        with pytest.raises(HTTPError, match="404"):
+            scrape(path)
+
+
+def example(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run an example as its own text says, but for sudo."""
+    command = [sys.executable, f"examples/{name}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["abc"], ["0"], ["70000"], ["-1"], [""], ["1", "2"]], ids=str)
+def test_the_exporter_refuses_a_wrong_port_with_one_line(arguments: list[str]) -> None:
+    done = example("exporter.py", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "exporter: the only argument is a port, from 1 to 65535\n"
+
+
+def test_the_exporter_names_a_busy_port() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        done = example("exporter.py", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"exporter: cannot listen on port {port} of 127.0.0.1: Address already in use\n"
+
+
+def test_the_exporter_ends_with_130_when_interrupted() -> None:
+    address = "127.0.0.1", free_port()
+
+    def listens() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(address) == 0
+
+    command = [sys.executable, "examples/exporter.py", str(address[1])]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        eventually(listens)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == (None, "")
+        assert process.returncode == 130
+    finally:
+        process.kill()
+        process.wait()
+
+
+# The asyncio example.
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [("NotAvailableError('gone')", 3), ("NetlinkError(1, 'asking')", 1)], ids=["3", "1"]
+)
+def test_the_asyncio_example_exits_as_the_command_line_does(error: str, status: int) -> None:
+    code = (
+        "import runpy, ipvsnl, ipvsnl.transport\n"
+        f"def fail(*_): raise ipvsnl.{error}\n"
+        "ipvsnl.transport.NetlinkSocket = fail\n"
+        "runpy.run_path('examples/asyncio_services.py', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith("asyncio_services: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_cancelled_wait_of_the_asyncio_example_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The descriptor becomes readable in the same turn of the loop in which the task is cancelled."""
+    readable = runpy.run_path(str(EXAMPLES / "asyncio_services.py"))["readable"]
+
+    async def cancel_when_ready() -> None:
+        here, there = socket.socketpair()
+        with here, there:
+            waiting = asyncio.create_task(readable(here.fileno()))
+            await asyncio.sleep(0)
+            there.send(b"x")
+            time.sleep(0.01)
+            asyncio.get_running_loop().call_soon(waiting.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    asyncio.run(cancel_when_ready())
+    assert caplog.text == ""
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="generic netlink is a part of Linux")

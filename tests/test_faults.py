@@ -284,8 +284,8 @@ def test_a_recorded_client_goes_on_after_a_dump_that_was_given_up() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
 def test_neither_descriptors_nor_memory_are_lost_by_many_dumps_and_faults() -> None:
-    """tests/soak.py does the same a hundred thousand times."""
-    import soak
+    """tests/tools/soak.py does the same a hundred thousand times."""
+    from tools import soak
 
     soak.run(200)
     before = soak.usage()

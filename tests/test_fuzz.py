@@ -1,8 +1,8 @@
 """Bytes as nobody would send them: mutated datagrams and captures. What comes of them is a typed error or, as far as
 there is an oracle, the right answer; and the next answer is as if nothing had been.
 
-The seeds are fixed, so that each run tests the same. `python tests/test_fuzz.py SECONDS` goes on with others and
-prints the seeds of what it finds.
+The seeds are fixed, so that each run tests the same. `.venv/bin/python tests/test_fuzz.py SECONDS` goes on with others
+and prints the seeds of what it finds.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""Many dumps, also such that fail or are given up: does anything grow?
+"""Dump very often, with failures and abandoned dumps among them, and count what is left behind.
 
-python tests/soak.py [COUNT]        by default 100000
+.venv/bin/python tests/tools/soak.py [COUNT]    by default 100000
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
 import netlink  # noqa: E402
 
@@ -76,6 +76,8 @@ def usage() -> "tuple[int, int]":
 
 
 if __name__ == "__main__":
+    if sys.argv[2:] or not all(argument.isdigit() for argument in sys.argv[1:]):
+        sys.exit(__doc__)
     run(1000)
     print("descriptors, blocks:", usage())
     run(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

@@ -1,22 +1,29 @@
-"""A long hunt for bytes that break a reader, guided by coverage, with atheris from PyPI.
+"""Search for bytes that break a reader, guided by coverage, with atheris.
 
-    python tests/fuzz_guided.py [CORPUS-FOLDER] [-max_total_time=SECONDS]    and other options of libFuzzer
+    .venv/bin/python -m pip install -r tests/tools/requirements.txt
+    .venv/bin/python tests/tools/fuzz_guided.py [CORPUS-FOLDER] [-max_total_time=SECONDS]
 
-It begins with the captures of real kernels. The first byte says how the others are read: as a capture, as attributes
-and messages, or as a datagram of services or of real servers. What it finds it writes down, and is to become a test.
+Other options of libFuzzer work as well. The search begins with the captures of real kernels. The first byte tells how
+the others are read: as a capture, as attributes and messages, or as a datagram of services or of real servers. A
+finding is written to a file; make it a test.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-import atheris
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+
+try:
+    import atheris
+except ModuleNotFoundError:
+    sys.exit("this needs atheris: run .venv/bin/python -m pip install -r tests/tools/requirements.txt")
 
 with atheris.instrument_imports(include=["ipvsnl"]):
     import test_fuzz
 
-import netlink
-from conftest import KERNELS, capture
+import netlink  # noqa: E402
+from conftest import KERNELS, capture  # noqa: E402
 
 
 def read(data: bytes) -> None:
