@@ -13,10 +13,7 @@ import pytest
 from director import VIP, configure
 
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEMD, PYTHON = (
-    Path("/lib/systemd/systemd"),
-    Path("/usr/bin/python3"),
-)  # not one in a home, which the units cannot see
+SYSTEMD, PYTHON = Path("/lib/systemd/systemd"), Path("/usr/bin/python3")
 UNITS = Path("/run/systemd/system")
 TEXTFILE = Path("/var/lib/prometheus/node-exporter/ipvs.prom")
 UNNEEDED = ["binfmt", "journald", "journal-flush", "sysusers", "tmpfiles-setup", "tmpfiles-setup-dev", "udevd"]
@@ -39,10 +36,7 @@ def systemd(disposable_kernel: None, tmp_path: Path) -> Path:
     with open("/etc/passwd", "a") as users, open("/etc/group", "a") as groups:
         users.write("prometheus:x:990:990::/var/lib/prometheus:/usr/sbin/nologin\n")
         groups.write("prometheus:x:990:\n")
-    shutil.copytree(ROOT / "ipvsnl", "/opt/ipvsnl", dirs_exist_ok=True)
-    program = Path("/usr/local/bin/ipvsnl")
-    program.write_text(f'#!/bin/sh\ncd /opt && exec {PYTHON} -m ipvsnl "$@"\n')
-    program.chmod(0o755)
+    subprocess.run([PYTHON, ROOT / "install"], check=True)
     UNITS.mkdir(parents=True, exist_ok=True)
     for unit in (ROOT / "examples").glob("ipvsnl-textfile.*"):
         shutil.copy(unit, UNITS)
