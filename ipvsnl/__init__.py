@@ -28,6 +28,7 @@ if sys.version_info < (3, 9):  # noqa: UP036 - it must come before the imports, 
     _text = "ipvsnl: this needs Python 3.9 or later, and runs on Python %d.%d" % sys.version_info[:2]  # noqa: UP031
     raise SystemExit(_text) if sys.argv[0] in ("-m", "-c") else ImportError(_text)  # Python 2 says -c for -m
 
+from ._decode import decode_destination, decode_service
 from .client import Client, dump
 from .errors import (
     AlreadyExistsError,
@@ -40,7 +41,6 @@ from .errors import (
     PermissionDeniedError,
 )
 from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
-from .rows import decode_destination, decode_service
 
 __version__ = "0.1.0"
 

@@ -34,7 +34,7 @@ class Kind:
     command: int
     reply: int
     doing: str
-    paths: "list[str]"
+    paths: "list[tuple[str, bool]]"
     row: "Callable[[bytes], Row]"
     identity: "Callable[[Row], Row]"
     looks: "Callable[[Row], Row]"
@@ -47,14 +47,29 @@ class Kind:
 WALKED_UNDER_MUTEX = hasattr(os, "uname") and os.uname().release.startswith(("2.", "3.", "4.", "5.", "6."))
 
 SERVICES = Kind(
-    _schema.GET_SERVICE, _schema.NEW_SERVICE, "dumping the services", _decode.SERVICES.paths,
-    _decode.SERVICES.row, _decode.service_identity, _decode.SERVICES.identifying, _decode.services, resizes=True, jumps=False,
-)  # fmt: skip
+    _schema.GET_SERVICE,
+    _schema.NEW_SERVICE,
+    "dumping the services",
+    _decode.SERVICES.paths,
+    _decode.SERVICES.row,
+    _decode.service_identity,
+    _decode.SERVICES.identifying,
+    _decode.services,
+    resizes=True,
+    jumps=False,
+)
 DESTINATIONS = Kind(
-    _schema.GET_DEST, _schema.NEW_DEST, "dumping real servers", _decode.DESTINATIONS.paths,
-    _decode.DESTINATIONS.row, _decode.DESTINATIONS.identifying, _decode.DESTINATIONS.identifying, _decode.destinations, resizes=False,
+    _schema.GET_DEST,
+    _schema.NEW_DEST,
+    "dumping real servers",
+    _decode.DESTINATIONS.paths,
+    _decode.DESTINATIONS.row,
+    _decode.DESTINATIONS.identifying,
+    _decode.DESTINATIONS.identifying,
+    _decode.destinations,
+    resizes=False,
     jumps=not WALKED_UNDER_MUTEX,
-)  # fmt: skip
+)
 
 
 class ListReader:
