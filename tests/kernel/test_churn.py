@@ -7,6 +7,7 @@ read, the longer the surer: a call takes about a second in a virtual machine wit
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import netlink
 import pytest
 
 from ipvsnl import Client, Destination, DumpInterruptedError, Service
+from ipvsnl.capture import Recorder, Replay
 from ipvsnl.genl import Connection
 from ipvsnl.transport import NetlinkSocket
 
@@ -181,3 +183,26 @@ def test_a_list_in_one_datagram_takes_one_dump_under_churn() -> None:
             os.waitpid(child, 0)
         assert_right(found)
         assert CountingSocket.count["dumps"] == CALLS
+
+
+def test_a_recording_replays_to_what_was_read() -> None:
+    """Whatever dumps it took: the replay has the same ones, in the same order."""
+
+    def ask(client: Client) -> list[tuple[Service, list[Destination]]]:
+        services = client.services()
+        return [(each, client.dests(each) if number < 20 else []) for number, each in enumerate(services)]
+
+    done = 0
+    with churn(NEW_SERVICE, DEL_SERVICE, service):
+        for _ in range(CALLS):
+            recording = io.BytesIO()
+            with Client(transport=Recorder(NetlinkSocket(), recording)) as client:
+                try:
+                    recorded = ask(client)
+                except DumpInterruptedError:
+                    continue
+            with Client(transport=Replay(io.BytesIO(recording.getvalue()))) as client:
+                assert ask(client) == recorded
+            done += 1
+    print(f"\nLinux {os.uname().release}: {done} of {CALLS} recorded and replayed")
+    assert done > CALLS // 2
