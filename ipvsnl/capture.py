@@ -85,11 +85,11 @@ class Exchange:
 class Replay:
     """Reply to each request with the first complete reply in a capture.
 
-    `file` is open for reading in binary mode, and is read at once. It is a DecodeError if the file cannot be read or
-    holds no complete dump of the services, and later if it lacks the reply to a request. `time` is when the services
-    were requested, nanoseconds since 1970.
+    `file` is open for reading in binary mode, and is read at once. A file that cannot be read, or holds no complete
+    dump of the services, is a DecodeError. So is a request whose reply it lacks. `time` is when the services were
+    requested, nanoseconds since 1970.
 
-    A recording also answers what its client asked to make sure of a list: further dumps, on further sockets.
+    In a recording, a client that dumps a list again to make sure of it gets the next dump.
     """
 
     port = 0  # leaves it to the kernel; replies are addressed to the sender of the request

@@ -33,8 +33,8 @@ class Client:
 
     The constructor opens a socket and resolves the family. It raises NotAvailableError if the kernel has no IPVS now,
     and NetlinkError or PermissionDeniedError if the kernel refuses the socket or the namespace. Each request raises
-    PermissionDeniedError without CAP_NET_ADMIN, NetlinkError for everything else that the kernel or the socket
-    refuses, and DecodeError for a reply that cannot be read.
+    PermissionDeniedError without CAP_NET_ADMIN, and DecodeError for a reply that cannot be read. Everything else that
+    the kernel or the socket refuses is a NetlinkError.
 
     netns        the network namespace to read: a name of ip netns, or a path such as /proc/PID/ns/net. The default is
                  that of the calling thread, which never leaves it. Another one requires CAP_SYS_ADMIN

@@ -491,3 +491,16 @@ def test_a_recording_that_lacks_a_further_dump_is_an_error() -> None:
         with pytest.raises(DecodeError, match="holds too few dumps of the virtual services"):
             Client(transport=Replay(io.BytesIO(netlink.pcap(records[: end + 1])))).services()
     assert Client(transport=Replay(io.BytesIO(netlink.pcap(records[: last + 1])))).services() == expected
+
+
+def test_of_another_clients_dumps_of_a_long_list_the_first_counts() -> None:
+    """Whatever sockets it had, and however often it dumped the list: a capture by tcpdump looks so."""
+    recording = io.BytesIO()
+    with Client(transport=Recorder(ChangingKernel(Director(1, 150, 0)), recording)) as client:
+        recorded = client.services()
+    marked = netlink.records(recording.getvalue())
+    records = [record[:20] + bytes(10) + record[30:] for record in marked]  # without the address
+    end = [n for n, record in enumerate(records) if netlink.header(netlink.datagram(record))[1] == 3][1]
+    services = Client(transport=Replay(io.BytesIO(netlink.pcap(records)))).services()
+    assert services == Client(transport=Replay(io.BytesIO(netlink.pcap(records[: end + 1])))).services() != recorded
+    assert records != marked and len(services) == 149
