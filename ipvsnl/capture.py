@@ -60,9 +60,9 @@ class Recorder:
     def close(self) -> None:
         self._transport.close()
 
-    def another(self, offer: int) -> "typing.Optional[Recorder]":
+    def another(self, *offers: int) -> "typing.Optional[Recorder]":
         """Open one more transport below, and write it to the same file."""
-        other = self._transport.another(offer) if hasattr(self._transport, "another") else None
+        other = self._transport.another(*offers) if hasattr(self._transport, "another") else None
         return Recorder(other, self._file, begin=False) if other else None
 
 
@@ -132,7 +132,7 @@ class Replay:
     def close(self) -> None:
         self.drain()
 
-    def another(self, offer: int) -> "typing.Optional[Replay]":
+    def another(self, *offers: int) -> "typing.Optional[Replay]":
         """Return one more socket for the same requests if the recorded client had more than one, else None."""
         if self._capture.sockets < 2:
             return None

@@ -417,12 +417,12 @@ class Director:
 class ChangingKernel(netlink.IPVSKernel):
     """A socket to a director. It fills one datagram of a dump at a time and goes on by position, as the kernel does."""
 
-    def __init__(self, director: Director, offer: int = 65536, used: bool = True) -> None:
+    def __init__(self, director: Director, offer: int = 65536, largest: int = 65536, used: bool = True) -> None:
         super().__init__()
         self.director = director
         director.sockets += 1
         self.port = 1000 + director.sockets
-        self.offer = offer
+        self.offer, self.largest = offer, largest
         self.rooms = [32000 if used else 3328]  # of the datagrams that were filled
         self.dump: netlink.Request | None = None
 
@@ -455,13 +455,13 @@ class ChangingKernel(netlink.IPVSKernel):
         self.room = self.rooms[-1]
         self.rooms.append(min(self.offer, 32000))
         if size > self.room - 512:
-            self.offer = 65536
+            self.offer = self.largest
         if self.dump and not self.queue:
             self._fill()
         return size
 
-    def another(self, offer: int) -> "ChangingKernel":
-        return ChangingKernel(self.director, offer, used=False)
+    def another(self, offer: int, largest: int = 65536) -> "ChangingKernel":
+        return ChangingKernel(self.director, offer, largest, used=False)
 
 
 @pytest.mark.parametrize("seed", range(60))
