@@ -1,14 +1,15 @@
-"""What `pip install` gets: the wheel and the sdist, built from a copy of the checkout; and the page of help()."""
+"""What ./install and pip install, the latter from a wheel and an sdist of a copy of the clone; and the page of help()."""
 
 import inspect
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import venv
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from conftest import ROOT, cannot, capture_path, run, run_python
@@ -17,6 +18,59 @@ import ipvsnl
 
 FILES = {f"ipvsnl/{path.relative_to(ROOT / 'ipvsnl')}" for path in (ROOT / "ipvsnl").rglob("*.py")}
 FILES.add("ipvsnl/py.typed")
+
+
+def install(*arguments: "str | Path", **options: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, ROOT / "install", *arguments], capture_output=True, text=True, **options)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The file that ./install makes, also where new files are nobody else's business."""
+    file = tmp_path / "a b" / "ipvsnl"
+    file.parent.mkdir()
+    done = install(file, preexec_fn=lambda: os.umask(0o077))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"installed {file}\n", "")
+    return file
+
+
+def start(file: Path, *arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    return subprocess.run([file, *arguments], cwd="/", env={"PATH": path}, capture_output=True, text=True)
+
+
+def test_the_installed_file_is_everybodys_and_has_each_module_and_its_byte_code(installed: Path) -> None:
+    assert [path.name for path in installed.parent.iterdir()] == ["ipvsnl"]
+    assert installed.stat().st_mode & 0o7777 == 0o755
+    sources = {"__main__.py", *(name for name in FILES if name.endswith(".py"))}
+    names = {name for name in zipfile.ZipFile(installed).namelist() if not name.endswith("/")}
+    assert names == {*sources, *(f"{name}c" for name in sources), "ipvsnl/py.typed"}
+
+
+def test_the_installed_file_prints_and_ends_as_the_clone_does(installed: Path) -> None:
+    for arguments in (["--replay", str(capture_path("linux-6.1"))], ["-x"], ["--replay", "/nowhere"]):
+        done, expected = start(installed, *arguments), run(*arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (expected.returncode, expected.stdout, expected.stderr)
+
+
+def test_the_installed_file_runs_on_another_python_from_its_source(installed: Path) -> None:
+    with zipfile.ZipFile(installed) as archive, zipfile.ZipFile(installed.with_name("other"), "w") as other:
+        for name in archive.namelist():
+            data = archive.read(name)
+            other.writestr(name, b"\0\0\0\0" + data[4:] if name.endswith(".pyc") else data)  # no Python's number
+    done = subprocess.run([sys.executable, installed.with_name("other"), "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"ipvsnl {ipvsnl.__version__}\n", "")
+
+
+def test_an_installation_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for target, reason in ((tmp_path / "no" / "ipvsnl", "No such file or directory"), (folder, "Is a directory")):
+        done = install(target)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"install: cannot write {target}: {reason}")
+        assert done.stderr.count("\n") == 1
+    assert [*tmp_path.iterdir()] == [folder]
 
 
 class Built(NamedTuple):
