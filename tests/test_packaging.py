@@ -1,4 +1,4 @@
-"""What ./install and pip install, the latter from a wheel and an sdist of a copy of the clone; and the page of help()."""
+"""What ./install makes, what `pip install` gets from a copy of the clone (wheel and sdist), and the page of help()."""
 
 import inspect
 import os
