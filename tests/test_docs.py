@@ -1,8 +1,8 @@
 """The documentation works as typed: blocks of Python and shell run and print what follows them, and links resolve.
 
-The info string of a shell block says where it runs: a bare `sh` here, from the clone; `sh kernel` in a virtual machine
-(tests/kernel/test_readme.py); `sh install` there and in test_packaging.py; `sh tests` and `sh ci` in .ci/run. The others need what only
-a director or the network has.
+The info string of a shell block says where it runs. A bare `sh` runs here, from the clone; `sh kernel` and `sh install`
+in a virtual machine (tests/kernel/test_readme.py); `sh tests` and `sh ci` in .ci/run. The others need what only a
+director or the network has.
 """
 
 import inspect

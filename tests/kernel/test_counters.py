@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from pathlib import Path
 
 import pytest
 from director import REAL, REAL6, VIP, VIP6, client, configure, eventually, printed, set_up_addresses, talk
@@ -189,3 +191,19 @@ def test_a_client_reads_them_anew_each_time() -> None:
             conversation.exchange(bytes(72), bytes(172))
             eventually(lambda before=before: read() != before)  # type: ignore[misc]
             assert read() == (1, number, number, 100 * number, 200 * number)
+
+
+def test_counters_stand_still_while_the_estimator_is_off() -> None:
+    """As docs/monitoring.md warns."""
+    switch = Path("/proc/sys/net/ipv4/vs/run_estimation")
+    if not switch.exists():
+        pytest.skip("Linux 5.10 has no such switch")
+    configure(f"-A -u {VIP}:53 -s rr\n-a -u {VIP}:53 -r {REAL}:53 -m\n")
+    switch.write_text("0")
+    conversation = talk("udp", (VIP, 53), (REAL, 53))
+    conversation.exchange(b"question", b"answer")
+    time.sleep(5)  # the estimator would have come round twice
+    assert counted() == [NOTHING, NOTHING]
+    switch.write_text("1")
+    eventually_counted(1, 1, 1, 28 + 8, 28 + 6)
+    conversation.close()
