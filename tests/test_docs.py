@@ -74,6 +74,14 @@ def test_a_shell_block_runs_as_typed(block: Block) -> None:
         assert_printed(done.stdout, block.printed)
 
 
+@pytest.mark.parametrize("info", ["toml", "ini"])
+def test_what_the_docs_quote_is_in_the_example(info: str) -> None:
+    example = (ROOT / "examples/telegraf.conf").read_text()
+    (block,) = (each for each in blocks() if each.info == info)
+    quoted = block.text if info == "toml" else "".join(f"#     {line}" for line in block.text.splitlines(True))
+    assert quoted in example
+
+
 def test_every_shell_block_has_a_place_to_run() -> None:
     infos = {block.info for block in blocks() if block.info.split()[0] == "sh"}
     assert infos == {"sh", *(f"sh {place}" for place in ELSEWHERE)}
