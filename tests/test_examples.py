@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "ipvsnl"
     program.write_text(
-        f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m ipvsnl --replay {tmp_path}/capture.pcap "$@"\n'
+        f"#!/bin/sh\ncd '{ROOT}' && exec '{sys.executable}' -m ipvsnl --replay {tmp_path}/capture.pcap \"$@\"\n"
     )
     program.chmod(0o755)
     (tmp_path / "capture.pcap").write_bytes(capture_path("linux-6.1").read_bytes())
