@@ -25,6 +25,7 @@ from pathlib import Path
 
 import kernels
 
+HIDDEN = ("/run/", "/var/cache/", "/var/lib/", "/var/log/", "/var/tmp/")  # in the guest these folders are new and empty
 CONSOLE_LINES = 60  # of its end are kept: enough for a kernel's last words
 
 
@@ -57,6 +58,8 @@ class Guest:
         )
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # vng is beside python, and its parts beside vng
         machine = ["--disable-kvm", "--force-9p", "--verbose", "--user=root", "--cpus=1", "--memory=1G"]
+        if str(cwd).startswith(HIDDEN):
+            machine.append(f"--rodir={cwd}")
         if qemu:
             machine.append(f"--qemu-opts={' '.join(qemu)}")
         self._process = subprocess.Popen(
@@ -89,6 +92,10 @@ class Guest:
     def read(self) -> str:
         """What the command has written since the last call."""
         return self._decode(self._output.read())
+
+    def peek(self) -> str:
+        """Return all that the command has written, and leave read() where it is."""
+        return (self._folder / "output").read_text(errors="replace")
 
     def close(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):

@@ -89,7 +89,7 @@ def _apt(work: Path, suites: list[str]) -> list[str]:
     if keyring is None:
         raise Unavailable(f"Debian's archive keys are not in {KEYRINGS}: install debian-archive-keyring")
     sources = work / "sources.list"
-    sources.write_text("".join(f"deb [signed-by={keyring}] {_mirror(suite)} {suite} main\n" for suite in suites))
+    sources.write_text("".join(f"deb [signed-by={keyring}] {mirror(suite)} {suite} main\n" for suite in suites))
     (work / "lists/partial").mkdir(parents=True)
     (work / "cache/archives/partial").mkdir(parents=True)
     options = {
@@ -108,17 +108,22 @@ def _apt(work: Path, suites: list[str]) -> list[str]:
     return [f"--option={name}={value}" for name, value in options.items()]
 
 
-def _mirror(suite: str) -> str:
-    """The mirror that this machine reads Debian's packages from: there is one for the releases, one for security."""
-    for line in _run(
-        "apt-get", "indextargets", "--format", "$(ORIGIN)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)"
-    ).splitlines():
+def mirror(suite: str) -> str:
+    """Return the mirror that this machine reads Debian's packages from: one for releases, another for security."""
+    mirrors = {}
+    targets = _run("apt-get", "indextargets", "--format", "$(ORIGIN)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)")
+    for line in targets.splitlines():
         origin, component, release, uri = line.split("|")
         # The origin is known only after `apt-get update`; apt checks the signature of what it gets there in any case.
-        ours = origin in ("Debian", "") and component == "main"
-        if ours and release.endswith("-security") == suite.endswith("-security"):
-            return uri
-    raise Unavailable(f"apt's configuration here names no Debian mirror that could have {suite}")
+        if origin in ("Debian", "") and component == "main":
+            mirrors.setdefault(release.endswith("-security"), uri.rstrip("/"))
+    # Without sources for security, as debootstrap leaves them: both are side by side on Debian's servers.
+    if mirrors.get(False, "").endswith("/debian"):
+        mirrors.setdefault(True, mirrors[False] + "-security")
+    found = mirrors.get(suite.endswith("-security"))
+    if found is None:
+        raise Unavailable(f"apt's configuration here names no Debian mirror that could have {suite}")
+    return found
 
 
 def _run(*command: str | Path, cwd: Path | None = None) -> str:
