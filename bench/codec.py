@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT))
 import arguments  # noqa: E402
 
 from ipvsnl import Destination, Service, ServiceFlags, Stats, _decode, _schema, genl, pcap  # noqa: E402
+from ipvsnl._dump import DESTINATIONS  # noqa: E402
 from ipvsnl._fastpath import Layouts  # noqa: E402
 from ipvsnl.formats import Report, json_document, line_protocol  # noqa: E402
-from ipvsnl.lists import DESTINATIONS  # noqa: E402
 
 CAPTURE = ROOT / "tests/fixtures/linux-6.1/stats.pcap"
 COUNT = 80  # in a datagram, nearly as many as the kernel puts into one

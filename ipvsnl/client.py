@@ -6,11 +6,11 @@ import sys
 from contextlib import suppress
 
 from . import _decode, _encode, _schema
+from ._dump import DESTINATIONS, SERVICES, ListReader
 from ._key import ADDRESS_FAMILIES, ServiceKey, check_key, service_key, spell_service
 from ._typing import ipaddress, typing
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
-from .lists import DESTINATIONS, SERVICES, ListReader
 from .model import Daemon, Destination, Info, Service, Timeouts
 from .transport import SMALL_OFFER, TIMEOUT, NetlinkSocket, Transport
 
@@ -49,7 +49,7 @@ class Client:
     is skipped. While the module is unloaded requests raise NotAvailableError, and they succeed once it is back.
 
     A dump longer than one datagram (about 90 entries) is repeated until it is certain that no entry is missing
-    (windows.py). If the entries change too fast for that, it raises DumpInterruptedError.
+    (_merge.py). If the entries change too fast for that, it raises DumpInterruptedError.
     """
 
     def __init__(

@@ -95,17 +95,20 @@ class NotAvailableError(IPVSError):
 
 
 class DumpInterruptedError(IPVSError):
-    """A dump changed so much while it was read that entries may be missing.
+    """Entries of a dump may be missing, because they changed while it was read or because the kernel's memory was short.
 
-    `entries` is what was read, each entry once. Every one of them existed, but others may be missing.
+    `entries` is what was read, each entry once. Every one of them existed. `why` says what happened.
     """
 
-    def __init__(self, entries: "list[typing.Any]") -> None:
-        super().__init__(entries)
+    def __init__(
+        self, entries: "list[typing.Any]", why: str = "the list changed too fast to be read as a whole"
+    ) -> None:
+        super().__init__(entries, why)
         self.entries = entries
+        self.why = why
 
     def __str__(self) -> str:
-        return f"the list changed too fast to be read as a whole ({len(self.entries)} entries were seen): ask again"
+        return f"{self.why} ({len(self.entries)} entries were seen): ask again"
 
 
 class DecodeError(IPVSError, ValueError):

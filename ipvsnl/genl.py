@@ -1,11 +1,11 @@
-"""Generic netlink: messages, requests, dumps and the families that a kernel has.
+"""Speak generic netlink: messages, requests, dumps and the families of a kernel.
 
-A datagram holds messages; a message is a struct nlmsghdr (include/uapi/linux/netlink.h) and, in generic netlink, a
-struct genlmsghdr (include/uapi/linux/genetlink.h) and attributes. The kernel answers a request with one message, and a
-dump with many, ended by NLMSG_DONE; NLMSG_ERROR may come instead of either, at any time.
+A datagram holds messages. A message is a struct nlmsghdr (include/uapi/linux/netlink.h) and, in generic netlink, a
+struct genlmsghdr (include/uapi/linux/genetlink.h) and attributes. The kernel replies to a request with one message, and
+to a dump with many, which NLMSG_DONE ends. NLMSG_ERROR may come instead of both, at any time.
 
-This file knows no family but nlctrl, which lists all the others, and does no I/O: a `Connection` speaks through a
-`transport` (transport.py for a socket, capture.py for a file), so a test or a capture can stand in for the kernel.
+This file knows no family but nlctrl, which lists the families, and does no I/O. A `Connection` sends and receives with
+a `transport`: a socket (transport.py), or what takes the place of the kernel, such as a capture.
 """
 
 from errno import ECANCELED
@@ -13,7 +13,7 @@ from struct import Struct
 
 from ._dataclass import dataclass
 from .attrs import Nest, text, u16, u32
-from .errors import DecodeError, netlink_error
+from .errors import DecodeError, DumpInterruptedError, netlink_error
 from .transport import BUFFER_SIZE
 
 TYPE_CHECKING = False
@@ -32,6 +32,7 @@ MAX_ERRNO = 4095  # include/linux/err.h
 
 NLM_F_REQUEST = 0x01
 NLM_F_MULTI = 0x02
+NLM_F_DUMP_INTR = 0x10  # in any message of a dump: the objects changed during the dump
 NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 NLM_F_CAPPED = 0x100  # in an error: the request is quoted without its payload (NETLINK_CAP_ACK)
 NLM_F_ACK_TLVS = 0x200  # in an error: attributes follow (NETLINK_EXT_ACK)
@@ -49,7 +50,7 @@ ERROR_ATTRS = Nest("NLMSGERR_ATTR", {1: ("MSG", text)})
 
 @dataclass
 class Message:
-    """One netlink message: `port` is nlmsg_pid, `payload` all that follows the struct nlmsghdr."""
+    """Hold one netlink message: `port` is nlmsg_pid, `payload` all that follows the struct nlmsghdr."""
 
     type: int
     flags: int
@@ -58,19 +59,19 @@ class Message:
     payload: bytes
 
     def command(self) -> int:
-        """The generic netlink command, cmd of the struct genlmsghdr."""
+        """Return the generic netlink command, cmd of the struct genlmsghdr."""
         if len(self.payload) < GENLMSGHDR.size:
-            raise DecodeError(f"a generic netlink message with {len(self.payload)} bytes, its header alone has 4")
+            raise DecodeError(f"a generic netlink message has {len(self.payload)} bytes, but its header alone has 4")
         return self.payload[0]
 
     def attributes(self) -> bytes:
-        """What follows the struct genlmsghdr."""
+        """Return what follows the struct genlmsghdr."""
         return self.payload[GENLMSGHDR.size :]
 
 
 @dataclass
 class Family:
-    """A generic netlink family as nlctrl lists it: the id is given anew at each registration, the name is fixed."""
+    """Describe a generic netlink family as nlctrl lists it: each registration gives a new id, the name is fixed."""
 
     id: int
     name: str
@@ -78,23 +79,23 @@ class Family:
 
 
 class Connection:
-    """Requests and dumps over one transport, one at a time.
+    """Send requests and dumps over one transport, one at a time.
 
-    `request()` and `dump()` are whole conversations. Whoever wants each datagram as it comes calls `begin()`, and while
-    the answer is `awaited` `receive()`, and for each datagram `message()` until there is none; from `offset` to `end`
-    of `buffer` is what is not yet read of it. Connections may share a buffer, if each datagram is read to its end
-    before another one is received.
+    `request()` and `dump()` do all that belongs to one. To get each datagram when it comes, call `begin()`. While the
+    end of the reply is `awaited`, call `receive()`, and for each datagram `message()` until it returns None. From
+    `offset` to `end` the `buffer` holds what is not yet read. Connections may share a buffer, if each datagram is read
+    to its end before another one is received.
     """
 
     def __init__(self, transport: "Transport", buffer: "bytearray | None" = None) -> None:
         self.transport = transport
-        self.buffer = buffer or bytearray(BUFFER_SIZE)  # what was received last, in the same place each time
+        self.buffer = buffer or bytearray(BUFFER_SIZE)  # the last datagram, at the same place each time
         self.offset = self.end = 0
-        self.seq = 0  # of the last request, and so of what answers it
-        self.awaited = False  # whether more of the answer may come: not after its end, if that was a good one
+        self.seq = 0  # of the last request, and of each message that replies to it
+        self.awaited = False  # whether more of the reply may come; it stays so after an error
 
     def request(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> bytes:
-        """The attributes of the one message that answers, which must be of command `reply`."""
+        """Return the attributes of the one message that replies, which must be of command `reply`."""
         self.begin(family, 0, command, attributes, doing)
         while self.awaited:
             self.receive(doing)
@@ -102,10 +103,14 @@ class Connection:
             if message:
                 self.awaited = False
                 return expect(message, family, reply, doing).attributes()
-        raise DecodeError(f"{doing}: the kernel ended a dump where one message belongs")
+        raise DecodeError(f"{doing}: the kernel sent the end of a dump instead of one message")
 
     def dump(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> "Iterator[Message]":
-        """Each message of a dump, until its end."""
+        """Yield each message of a dump, until its end.
+
+        DumpInterruptedError if the kernel says that the objects changed during the dump (NLM_F_DUMP_INTR): then the
+        messages may lack some, or repeat some.
+        """
         self.begin(family, NLM_F_DUMP, command, attributes, doing)
         seq = self.seq
         while self.awaited:
@@ -113,22 +118,23 @@ class Connection:
             while message := self.message(doing):
                 yield expect(message, family, reply, doing)
                 if self.seq != seq:
-                    todo = "another question was asked before the end of this dump: read one after the other"
+                    todo = "another request was sent before the end of this dump: read one after the other"
                     raise netlink_error(ECANCELED, doing, todo=todo)
 
     def families(self, name: str = "") -> list[Family]:
-        """All families that this kernel has now, or only that of this name. Listing them makes the kernel load no
-        module."""
+        """Return all families that this kernel has now, or only that of this name. This loads no module."""
         dump = self.dump(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, b"", reply=CTRL_CMD_NEWFAMILY, doing="listing the families")
-        # To look for the name first is quick; most of what the kernel tells of its families is of no interest.
+        # A search for the name is quick. To decode all that the kernel tells of its families is not.
         candidates = [message for message in dump if name.encode() in message.payload]
         found = [_family(message.attributes()) for message in candidates]
         return [family for family in found if name in ("", family.name)]
 
     def load_family(self, name: str) -> Family:
-        """One family by name. Asking so makes the kernel load the module that has it, even for a caller without any
-        privilege (ctrl_getfamily() in net/netlink/genetlink.c); an unknown name is ENOENT. A module that does not say
-        which family it has is not found so: ip_vs on Linux 5.10, while on 6.1 it is."""
+        """Return one family by name. ENOENT if there is none.
+
+        The kernel loads the module that has it, even for a caller without any privilege (ctrl_getfamily() in
+        net/netlink/genetlink.c). It does not find a module that does not declare its family.
+        """
         doing = f"asking for the family {name}"
         attributes = CTRL_ATTRS.encode({"FAMILY_NAME": name})
         return _family(
@@ -136,16 +142,16 @@ class Connection:
         )
 
     def begin(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
-        """Send a request, for a dump with the flags NLM_F_DUMP."""
+        """Send a request; `flags` is NLM_F_DUMP for a dump, else 0."""
         transport = self.transport
         if self.awaited:
-            # The kernel keeps one dump a socket, and answers EBUSY to a second (netlink_dump_start()). What is left of
-            # one that was given up need not be waited for: a datagram is filled when the one before it is received.
-            # EBUSY comes nevertheless after a dump that stopped for want of memory (ENOBUFS of netlink_dump()). It is
-            # received like a datagram, and so sets that dump going again, whose rest is then read here.
+            # The kernel keeps one dump a socket, and replies EBUSY to a second one (netlink_dump_start()). The rest of
+            # a dump that was given up is there without waiting: recv() fills the next datagram. Even so EBUSY may
+            # come after a dump that stopped because memory was short (ENOBUFS of netlink_dump()). To receive it lets
+            # that dump continue, and its rest is then read here.
             transport.drain()
         self.seq = seq = self.seq % 0xFFFFFFFF + 1
-        self.awaited = True  # before it is sent: a signal may end this at any point
+        self.awaited = True  # before send(): a signal may end this at any point
         try:
             transport.send(request(family, NLM_F_REQUEST | flags, seq, transport.port, command, attributes))
         except OSError as error:
@@ -158,20 +164,24 @@ class Connection:
         except OSError as error:
             raise netlink_error(error.errno or 0, doing) from None
         self.offset = 0
-        if self.end == DONE.size:  # how nearly every dump ends; every other end message() reads
+        if self.end == DONE.size:  # nearly every dump ends so; message() reads every other end
             plain = DONE.size, NLMSG_DONE, NLM_F_MULTI, self.seq, self.transport.port, 0
             if DONE.unpack_from(self.buffer) == plain:
                 self.offset, self.awaited = self.end, False
 
     def message(self, doing: str) -> "Message | None":
-        """The next message of this datagram that answers the last request; others, such as late answers to an earlier
-        one, are skipped. None at the datagram's end, and at the answer's, of which no more is `awaited` then. What the
-        kernel ended it with, if not well, is raised."""
+        """Return the next message of this datagram that replies to the last request.
+
+        Others, such as a late reply to an earlier request, are skipped. None at the end of the datagram, and at the end
+        of the reply, which is then no longer `awaited`. An error that the kernel sent is raised.
+        """
         while self.offset < self.end:
-            offset, self.offset = self.offset, self.end  # what follows a message that can't be read can't be found
+            offset, self.offset = self.offset, self.end  # behind a message that cannot be read none is found
             message, self.offset = message_at(self.buffer, offset, self.end)
             if message.seq != self.seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
                 continue
+            if message.flags & NLM_F_DUMP_INTR:
+                raise DumpInterruptedError([], f"{doing}: the objects changed during the dump, says the kernel")
             if message.type not in (NLMSG_DONE, NLMSG_ERROR):
                 return message
             errno, ext_ack = result(message)
@@ -183,7 +193,7 @@ class Connection:
 
 
 def messages(datagram: bytes) -> "Iterator[Message]":
-    """The messages of one datagram."""
+    """Yield the messages of one datagram."""
     offset = 0
     while offset < len(datagram):
         message, offset = message_at(datagram, offset, len(datagram))
@@ -191,7 +201,7 @@ def messages(datagram: bytes) -> "Iterator[Message]":
 
 
 def message_at(datagram: "bytes | bytearray", offset: int, end: int) -> "tuple[Message, int]":
-    """The message at this offset of a datagram that goes on to `end`, and the offset of the next."""
+    """Return the message at this offset of a datagram that ends at `end`, and the offset of the next."""
     left = end - offset
     if left < NLMSGHDR.size:
         raise DecodeError(f"{left} stray bytes after the last message of a datagram")
@@ -203,17 +213,17 @@ def message_at(datagram: "bytes | bytearray", offset: int, end: int) -> "tuple[M
 
 
 def request(type: int, flags: int, seq: int, port: int, command: int, attributes: bytes) -> bytes:
-    """A generic netlink message as bytes."""
+    """Return a generic netlink message as bytes."""
     return HEADERS.pack(HEADERS.size + len(attributes), type, flags, seq, port, command, 1, 0) + attributes
 
 
 def result(message: Message) -> "tuple[int, str | None]":
-    """The errno, 0 for success, of an NLMSG_ERROR or NLMSG_DONE, and the kernel's text about it, if it sent one."""
+    """Return the errno of an NLMSG_ERROR or NLMSG_DONE, 0 for success, and the kernel's text or None."""
     if len(message.payload) < ERRNO.size:
-        raise DecodeError(f"the end of an answer has {len(message.payload)} bytes, an errno alone has 4")
+        raise DecodeError(f"the end of a reply has {len(message.payload)} bytes, but an errno alone has 4")
     errno = -ERRNO.unpack_from(message.payload)[0]
     if not 0 <= errno <= MAX_ERRNO:
-        raise DecodeError(f"the end of an answer carries {-errno}, which is no negative errno")
+        raise DecodeError(f"the end of a reply carries {-errno}, which is no negative errno")
     if not message.flags & NLM_F_ACK_TLVS:
         return errno, None
     offset = ERRNO.size
@@ -226,7 +236,7 @@ def result(message: Message) -> "tuple[int, str | None]":
 
 
 def expect(message: Message, family: int, reply: int, doing: str) -> Message:
-    """The message, which must be of this family and command."""
+    """Return the message, which must be of this family and command."""
     if message.type != family or message.command() != reply:
         raise DecodeError(f"{doing}: a message of type {message.type} that is not the reply {reply} of family {family}")
     return message

@@ -1,38 +1,94 @@
-"""Other network namespaces, each of which has an IPVS of its own.
+"""Open sockets in other network namespaces.
 
-A socket stays in the namespace in which it was opened, so it is enough to be there for that one moment. A namespace is
-a matter of the thread (setns(2)): a thread of its own goes there, opens the socket and ends. Whoever asked never leaves
-home, whatever fails and whenever; there is no way back that could fail, and no need for /proc.
+A socket stays in the namespace in which it was opened, so it is enough to be there for that moment. A namespace belongs
+to a thread (setns(2)). A new thread enters it, opens the socket and ends. The calling thread never leaves its own
+namespace, whatever fails. There is no way back that could fail, and no need for /proc.
 """
 
 import errno
 import os
-from threading import Thread
 
 from .errors import netlink_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, TypeVar
+    from typing import Callable, Protocol, TypeVar
 
     T = TypeVar("T")
 
+    class Opened(Protocol):
+        def fileno(self) -> int: ...
+
+        def close(self) -> None: ...
+
+    O = TypeVar("O", bound=Opened)  # noqa: E741
+
 NAMES = "/run/netns"  # where ip-netns(8) keeps the namespaces that have a name
 CLONE_NEWNET = 0x40000000
+SIOCGSKNS = 0x894C  # which network namespace a socket is in (include/uapi/linux/sockios.h)
 
-PRIVILEGE = "this needs CAP_SYS_ADMIN, too, and for another user's process in /proc CAP_SYS_PTRACE"
-HINTS = {
+PRIVILEGE = "this also needs CAP_SYS_ADMIN, and for another user's process in /proc CAP_SYS_PTRACE"
+REMEDIES = {
     errno.EPERM: PRIVILEGE,
     errno.EACCES: PRIVILEGE,
     errno.ENOENT: "ip netns lists the names; a path has a slash in it",
     errno.EINVAL: "{path} is no network namespace: give a name of ip netns, or a path such as /proc/PID/ns/net",
-    errno.ENOSYS: "this Python has neither os.setns (3.12) nor ctypes: start it there, nsenter --net={path} ipvsnl",
+    errno.ENOSYS: "this Python has neither os.setns (3.12) nor ctypes: start it with nsenter --net={path}",
 }
 
 
+def open_beside(opened: "Opened", open_one: "Callable[[str | int | None], O]", netns: "str | int | None") -> "O":
+    """Open one more socket in the network namespace of `opened`, which was opened with `netns`.
+
+    `open_one` opens a socket in a namespace. The calling thread is tried first, which needs no privilege.
+    """
+    try:
+        namespace = _namespace(opened)
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return open_one(netns)  # before Linux 4.9 a socket does not tell
+    try:
+        other = open_one(None)
+        if _is_in(other, namespace):
+            return other
+        other.close()
+        return open_one(namespace)
+    finally:
+        os.close(namespace)
+
+
+def _namespace(opened: "Opened") -> int:
+    """Return a file descriptor of the network namespace of this socket."""
+    try:
+        from fcntl import ioctl  # not at the top: other systems lack it
+    except ImportError:  # in most Pythons it is a file, for which there may be no descriptor left
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
+    return ioctl(opened.fileno(), SIOCGSKNS)
+
+
+def _is_in(opened: "Opened", namespace: int) -> bool:
+    """Tell whether this socket is in this namespace. Close it if nobody can tell."""
+    try:
+        own = _namespace(opened)
+    except OSError:
+        opened.close()
+        raise
+    try:
+        return os.path.samestat(os.fstat(own), os.fstat(namespace))
+    finally:
+        os.close(own)
+
+
 def call_inside(netns: "str | int", action: "Callable[[], T]") -> "T":
-    """What `action` returns or raises, called in another network namespace: a name of ip netns, any path, or the
-    descriptor of one. What keeps it from going there is a NetlinkError."""
+    """Call `action` in another network namespace, and return or raise what it does.
+
+    `netns` is a name of ip netns, a path or a descriptor. If the namespace cannot be entered, raise NetlinkError.
+    """
+    try:
+        from threading import Thread  # not at the top: most callers stay where they are
+    except OSError as error:  # no descriptor is left to read that module
+        raise netlink_error(error.errno or 0, f"starting a thread for the network namespace {netns}") from None
     returned: list[T] = []
     raised: list[BaseException] = []
 
@@ -40,13 +96,13 @@ def call_inside(netns: "str | int", action: "Callable[[], T]") -> "T":
         try:
             _enter(netns)
             returned.append(action())
-        except BaseException as error:  # of every kind: all belong to the caller
+        except BaseException as error:  # the caller gets all of them
             raised.append(error)
 
     thread = Thread(target=go)
     try:
         thread.start()
-    except RuntimeError:  # which is how Python says it
+    except RuntimeError:  # Python's error if no thread can be started
         raise netlink_error(errno.EAGAIN, f"starting a thread for the network namespace {netns}") from None
     thread.join()
     if raised:
@@ -55,19 +111,19 @@ def call_inside(netns: "str | int", action: "Callable[[], T]") -> "T":
 
 
 def _enter(netns: "str | int") -> None:
-    """Moves this thread, for good."""
+    """Move this thread into a namespace, for good."""
     path = netns if isinstance(netns, int) or "/" in netns else f"{NAMES}/{netns}"
     try:
         if isinstance(path, int):
             _setns(path)
             return
-        namespace = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # whatever it is, opening it does not wait
+        namespace = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO would wait
         try:
             _setns(namespace)
         finally:
             os.close(namespace)
     except OSError as error:
-        todo = HINTS.get(error.errno or 0, "").format(path=path) or None
+        todo = REMEDIES.get(error.errno or 0, "").format(path=path) or None
         raise netlink_error(error.errno or 0, f"entering the network namespace {netns}", todo=todo) from None
 
 
@@ -77,7 +133,7 @@ def _setns(namespace: int) -> None:
         return
     try:
         import ctypes
-    except ImportError:  # minimal Pythons lack it
+    except ImportError:  # python3-minimal lacks it
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
     if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -150,7 +150,7 @@ class Kernel:
     def close(self) -> None:
         self.drain()
 
-    def another(self, offer: int) -> None:
+    def another(self, offer: int, largest: int = 0) -> None:
         """None: what it answers stays so until the next question, so that no client needs to ask twice."""
 
 

@@ -1,13 +1,13 @@
-"""The way to the kernel: a generic netlink socket. The only file that does network I/O.
+"""Send requests to the kernel, and receive datagrams: a generic netlink socket. No other file does network I/O.
 
-`Transport` is what a connection needs of whatever answers it. capture.py has two more: one that answers from a file,
-and one that writes down what another one says.
+`Transport` is what genl.Connection needs. A socket is one; a capture file or a kernel for tests can be another.
 """
 
 import errno
 import os
 from contextlib import suppress
 
+from . import netns as namespaces
 from ._typing import typing
 from .errors import NotAvailableError, netlink_error
 
@@ -20,79 +20,73 @@ else:
 
 
 class Transport(Protocol):
-    """Datagrams there and back. Failures are OSError. Only `another` may be missing."""
+    """Send and receive datagrams. Failures are OSError. Only `another` may be missing."""
 
-    port: int  # nlmsg_pid of what belongs to this conversation
+    port: int  # nlmsg_pid of the messages that belong to this socket
 
     @property
     def room(self) -> int:
-        """How many bytes the datagram that was received last could have had; 0 if nobody knows."""
+        """Return how many bytes the datagram that was received last could hold, at least; 0 if unknown."""
 
     def send(self, request: bytes) -> None: ...
 
     def recv_into(self, buffer: bytearray) -> int:
-        """Waits for the next datagram, puts it into a buffer of BUFFER_SIZE bytes, and returns its length."""
+        """Wait for the next datagram, put it into a buffer of BUFFER_SIZE bytes, and return its length."""
 
     def drain(self) -> None:
-        """Throws away all that is there, without waiting: the rest of an answer that was given up."""
+        """Discard all datagrams that wait, without waiting for more: the rest of a reply that is not wanted."""
 
     def fileno(self) -> int: ...
 
     def close(self) -> None: ...
 
-    def another(self, offer: int) -> "typing.Optional[Transport]":
-        """One more to the same kernel, which offers it buffers of so many bytes (NetlinkSocket). None, as without
-        this method, where there is no kernel that could be asked again: what was answered is then all there is."""
+    def another(self, offer: int, largest: int = ...) -> "typing.Optional[Transport]":
+        """Open one more to the same kernel, which offers buffers of so many bytes (NetlinkSocket).
+
+        Return None, or lack this method, if no kernel can be asked again: each dump is then read once.
+        """
 
 
 NETLINK_GENERIC = 16
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10  # quote only the header of a refused request
-NETLINK_EXT_ACK = 11  # say in words why it was refused
-SIOCGSKNS = 0x894C  # which network namespace a socket is in (include/uapi/linux/sockios.h)
-MSG_TRUNC = 0x20  # tell the true length of what did not fit (include/linux/socket.h)
+NETLINK_EXT_ACK = 11  # send a text with an error
+MSG_TRUNC = 0x20  # return the true length of a datagram that did not fit (include/linux/socket.h)
 
-# The kernel makes each datagram of a dump as large as the largest buffer that this socket has offered before, but no
-# larger than LARGEST_ROOM (16 KiB before Linux 4.9: windows.py), and no smaller than a page or 8 KiB without a struct
-# skb_shared_info: LEAST_ROOM (netlink_recvmsg() and netlink_dump() in net/netlink/af_netlink.c).
+SOL_SOCKET, SO_MEMINFO = 1, 55  # how much memory the datagrams that wait take (include/uapi/asm-generic/socket.h)
+
+# The kernel allocates for each datagram of a dump as many bytes as the largest buffer that recv() on this socket was
+# called with before, but at most 32 KiB. Without an offer, and if that allocation fails, it allocates a page, or 8 KiB
+# if pages are larger. struct skb_shared_info takes up to 768 bytes at the end of each block. (netlink_recvmsg() and
+# netlink_dump() in net/netlink/af_netlink.c)
 BUFFER_SIZE = 65536
-LARGEST_ROOM = 32768 - 768
-LEAST_ROOM = 4096 - 768
+SHARED_INFO = 768
+LARGEST_ROOM = 32768 - SHARED_INFO
+LEAST_ROOM = 4096 - SHARED_INFO
 
-# It also fills with zeros what it allocates, before it writes a list into that and once more for the end of the list:
-# for a short list that is most of the work. This offer is just not too large for kmalloc's 8 KiB.
+# Before Linux 4.12 there is no SO_MEMINFO. It is then assumed that no allocation failed, and that datagrams have at
+# most 16 KiB, which is the kernel's limit before 4.9.
+ASSUMED_ROOM = 16384 - SHARED_INFO
+
+# The kernel fills each buffer with zeros, two for each dump. For a short dump that is most of the work. This offer fits
+# kmalloc's 8 KiB. The kernel finds such a block even if memory is fragmented; 32 KiB need eight pages in a row.
 SMALL_OFFER = 8192 - 320
 
-MESSAGE = 512  # no message of a list is larger: what has room for that was not ended for want of room
+MESSAGE = 512  # no message is larger: if a datagram could hold that many bytes more, the dump ended with it
 
-# Seconds to wait for a datagram that is not there. The kernel makes them inside send() and recv(): while it does, or
-# waits there for the mutex of IPVS, neither this nor a signal counts.
+DRAINED = 1000  # datagrams that drain() discards: a dump of a list that grows all the time may never end
+
+# Seconds to wait for a datagram. The kernel fills datagrams inside send() and recv(). While it works there, or waits
+# for a mutex, neither this timeout nor a signal has an effect.
 TIMEOUT = 5.0
 
 
-_forks = 0
-
-
-def forks() -> int:
-    """How many there were on the way from the first process to this one; to ask for its number is a system call."""
-    return _forks
-
-
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
-
-
 class NetlinkSocket:
-    """A socket to the generic netlink of one network namespace: of `netns`, a name of ip netns, a path or a descriptor,
-    or of that in which it is opened.
+    """A socket to the generic netlink of one network namespace.
 
-    `timeout` is how long to wait for a datagram that is not there, seconds, less than 2**31 / 1000; None is for ever.
-    `offer` is how large a buffer to offer, until a datagram has shown that there is more to say than fits.
+    `timeout` is how many seconds to wait for a datagram, less than 2**31 / 1000; None waits for ever. `netns` is the
+    namespace: a name of ip netns, a path or a descriptor; None is that of the calling thread. `offer` is how large a
+    buffer to offer at first. After a datagram that may have been full the socket offers `largest` bytes.
     """
 
     def __init__(
@@ -100,16 +94,20 @@ class NetlinkSocket:
         timeout: "typing.Optional[float]" = TIMEOUT,
         netns: "typing.Union[str, int, None]" = None,
         offer: int = BUFFER_SIZE,
+        largest: int = BUFFER_SIZE,
     ) -> None:
-        import socket  # not at the top: a replay needs none of it, and importing it is a tenth of a replay's time
+        import socket  # not at the top: to read a capture needs no socket, and the import takes a tenth of that time
 
         if not hasattr(socket, "AF_NETLINK"):
-            raise NotAvailableError("IPVS is a part of Linux, and this system is not: read a capture with --replay")
+            raise NotAvailableError("netlink is a part of Linux, and this system is not Linux")
         if timeout is not None and not 0 < timeout * 1000 <= 2**31 - 1:  # what poll(2) can wait, milliseconds
             raise ValueError(f"a timeout of {timeout} seconds is none, or of more than 24 days; None waits for ever")
-        self._timeout, self._netns, self._offer, self._forks = timeout, netns, offer, _forks
-        self.room = self._next_room = LEAST_ROOM
-        self._socket = _open() if netns is None else _open_inside(netns)
+        self._timeout, self._netns, self._offer, self._largest = timeout, netns, offer, largest
+        self._process = os.getpid()
+        self.room = 0
+        self._offered = LEAST_ROOM  # how many bytes the kernel tries to allocate for the next datagram, at least
+        self._asks = True  # for the room of the next datagram
+        self._socket = _open() if netns is None else namespaces.call_inside(netns, _open)
         try:
             self._set_up()
         except OSError as error:
@@ -118,55 +116,76 @@ class NetlinkSocket:
         self.port: int = self._socket.getsockname()[0]
 
     def _set_up(self) -> None:
-        self._socket.setblocking(False)  # recv_into() waits, where there is need; settimeout() would before each call
+        self._socket.setblocking(False)  # recv_into() waits if it must; settimeout() would wait before each call
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
-            with suppress(OSError):  # before Linux 4.3 and 4.12: errors then come without words
+            with suppress(OSError):  # before Linux 4.3 and 4.12: errors then come without a text
                 self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._socket.bind((0, 0))
         # A connected netlink socket takes datagrams from that port alone, here the kernel's: no other process can
-        # slip in an answer (netlink_getsockbyportid() in net/netlink/af_netlink.c).
+        # insert a reply (netlink_getsockbyportid() in net/netlink/af_netlink.c).
         self._socket.connect((0, 0))
 
-    def send(self, request: bytes) -> None:
-        if self._forks != _forks:  # a child that read its parent's answers would take them away
+    def _check_process(self) -> None:
+        """Refuse to work in a forked child, which would take replies away from its parent."""
+        if self._process != os.getpid():
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def send(self, request: bytes) -> None:
+        self._check_process()
+        self._asks = True
         self._socket.send(request)
 
     def recv_into(self, buffer: bytearray) -> int:
-        if self._forks != _forks:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._check_process()
         offer = self._offer
         try:
-            size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
-        except BlockingIOError:  # seldom: the kernel has mostly answered by the time send() returns
+            room, size = self._room_of_next(), self._socket.recv_into(buffer, offer, MSG_TRUNC)
+        except BlockingIOError:  # rare: the kernel has nearly always replied when send() returns
             self._wait()
-            size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
-        # This datagram was made before; the next one, if there is more to come, was made just now.
-        self.room, self._next_room = self._next_room, offer if offer < LARGEST_ROOM else LARGEST_ROOM
-        if size > self.room - MESSAGE:
-            self._offer = BUFFER_SIZE
-        if size > offer:  # MSG_TRUNC returns the true length of what did not fit
+            room, size = self._room_of_next(), self._socket.recv_into(buffer, offer, MSG_TRUNC)
+        # The kernel filled this datagram before it knew the offer, and the next one just now.
+        self.room, self._offered = room, max(self._offered, min(offer, LARGEST_ROOM))
+        # After a datagram that was not full nothing of interest follows, so nobody needs to know the room of that.
+        self._asks = self._asks and size + MESSAGE > room
+        if self._asks or size > offer:
+            self._offer = self._largest
+        if size > offer:  # MSG_TRUNC returns the true length of a datagram that did not fit
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         return size
 
+    def _room_of_next(self) -> int:
+        """Return how many bytes the datagram that waits could hold, at least; 0 if that is of no interest."""
+        if not self._asks:
+            return 0
+        try:
+            memory = self._socket.getsockopt(SOL_SOCKET, SO_MEMINFO)  # the first number is sk_rmem_alloc
+        except OSError:
+            return min(self._offered, ASSUMED_ROOM)
+        # That is a block, whose size is a power of two, and a struct sk_buff, which is smaller. Only the block of a
+        # reply that belongs to no dump may be smaller than a page.
+        block: int = 1 << memory.bit_length() >> 1
+        return self._offered if block > self._offered else max(block - SHARED_INFO, LEAST_ROOM)
+
     def _wait(self) -> None:
-        """Until there is something to receive. Not by SO_RCVTIMEO, which begins anew after each signal (PEP 475)."""
+        """Wait until there is something to receive. SO_RCVTIMEO would start again after each signal (PEP 475)."""
         from select import POLLIN, poll
 
         waiting = poll()
         try:
             waiting.register(self._socket, POLLIN)
-        except ValueError:  # it has been closed just now
+        except ValueError:  # another thread has just closed it
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
         if not waiting.poll(None if self._timeout is None else self._timeout * 1000):
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     def drain(self) -> None:
-        while self._forks == _forks:
+        if self._process != os.getpid():
+            return
+        for _ in range(DRAINED):
             try:
                 self._socket.recv(1)  # takes a whole datagram
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # EAGAIN, at its end; what else there may be the next request meets
+                if error.errno != errno.ENOBUFS:  # EAGAIN if nothing is left; the next request meets all else
                     return
 
     def fileno(self) -> int:
@@ -175,28 +194,17 @@ class NetlinkSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def another(self, offer: int) -> "NetlinkSocket":
-        """One more in the same network namespace, wherever the calling thread and the name have gone since."""
-        if self._forks != _forks or self._socket.fileno() < 0:
+    def another(self, offer: int, largest: int = BUFFER_SIZE) -> "NetlinkSocket":
+        """Open one more in the same network namespace, even if the calling thread or the name has moved to another."""
+        self._check_process()
+        if self._socket.fileno() < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        try:
-            namespace = _namespace(self._socket)
-        except OSError as error:
-            if error.errno not in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-            return NetlinkSocket(self._timeout, self._netns, offer)  # before Linux 4.9 a socket does not tell
-        try:
-            other = NetlinkSocket(self._timeout, None, offer)
-            if _is_in(other, namespace):
-                return other
-            other.close()
-            return NetlinkSocket(self._timeout, namespace, offer)
-        finally:
-            os.close(namespace)
+        open_one = lambda netns: NetlinkSocket(self._timeout, netns, offer, largest)  # noqa: E731
+        return namespaces.open_beside(self, open_one, self._netns)
 
 
 def put(datagram: bytes, buffer: bytearray) -> int:
-    """What recv_into() does where the datagram is there already."""
+    """Do what recv_into() does with a datagram that is already there."""
     size = len(datagram)
     if size > len(buffer):
         raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
@@ -211,32 +219,3 @@ def _open() -> "socket.socket":
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
     except OSError as error:
         raise netlink_error(error.errno or 0, "opening a generic netlink socket") from None
-
-
-def _namespace(opened: "socket.socket") -> int:
-    """A file descriptor of the network namespace in which this socket was opened."""
-    try:
-        from fcntl import ioctl  # seldom needed
-    except ImportError:  # in most Pythons it is a file, for which there may be no descriptor left
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
-    return ioctl(opened.fileno(), SIOCGSKNS)
-
-
-def _is_in(opened: NetlinkSocket, namespace: int) -> bool:
-    try:
-        own = _namespace(opened._socket)
-    except OSError:
-        opened.close()
-        raise
-    try:
-        return os.path.samestat(os.fstat(own), os.fstat(namespace))
-    finally:
-        os.close(own)
-
-
-def _open_inside(netns: "str | int") -> "socket.socket":
-    try:
-        from .netns import call_inside  # seldom needed, and it needs threads
-    except OSError as error:  # no descriptor left to read it with
-        raise netlink_error(error.errno or 0, "reading netns.py") from None
-    return call_inside(netns, _open)

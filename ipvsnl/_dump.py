@@ -1,0 +1,170 @@
+"""Dump a list that IPVS has, virtual services or the real servers of one, complete and without repeats.
+
+The kernel may skip or repeat entries in a dump longer than one datagram. Such a list is dumped again over other sockets
+until the dumps agree, or can be merged safely (_merge.py). Datagrams are read at once if their messages have a known
+layout (_fastpath.py), otherwise message by message. All this works on rows. Objects are made of them at the end (_decode.py).
+"""
+
+from contextlib import ExitStack
+
+from . import _decode, _schema
+from ._dataclass import dataclass
+from ._fastpath import Layouts
+from ._merge import Window, once, settle
+from .errors import DumpInterruptedError, netlink_error
+from .genl import NLM_F_DUMP, Connection, expect
+from .transport import BUFFER_SIZE, SMALL_OFFER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Callable
+
+    from ._decode import Row
+
+
+# What new sockets offer at first, in turn. Their windows end far from those of a socket that has offered BUFFER_SIZE.
+# No list has a length with which the last window of each is nearly full.
+LARGE_OFFERS = (20000, 14000, 26000)
+
+
+@dataclass
+class Kind:
+    """Describe a kind of list: how to ask for it, how to read its messages, and what may happen to it in the kernel."""
+
+    command: int
+    reply: int
+    doing: str  # for errors
+    paths: "list[tuple[str, bool]]"  # of the fast path
+    row: "Callable[[bytes], Row]"  # the careful path
+    identity: "Callable[[Row], Row]"
+    make: "Callable[..., list[Any]]"  # objects of rows
+    resizes: bool  # the kernel may put the list in another order
+    jumps: bool  # the kernel may walk through the head again, in one datagram
+
+
+SERVICES = Kind(
+    _schema.GET_SERVICE,
+    _schema.NEW_SERVICE,
+    "dumping the services",
+    _decode.SERVICES.paths,
+    _decode.SERVICES.row,
+    _decode.service_identity,
+    _decode.services,
+    resizes=True,
+    jumps=False,
+)
+DESTINATIONS = Kind(
+    _schema.GET_DEST,
+    _schema.NEW_DEST,
+    "dumping real servers",
+    _decode.DESTINATIONS.paths,
+    _decode.DESTINATIONS.row,
+    _decode.DESTINATIONS.identifying,
+    _decode.destinations,
+    resizes=False,
+    jumps=True,
+)
+
+
+class ListReader:
+    """Dump lists of one kind over one connection."""
+
+    def __init__(self, connection: Connection, kind: Kind, layouts: "Layouts | None" = None) -> None:
+        self._connection = connection
+        self._kind = kind
+        self._layouts = layouts or Layouts(_schema.COMMAND, kind.paths, connection.buffer)
+
+    def read(self, family: int, attributes: bytes, *context: "Any") -> "list[Any]":
+        """Return the whole list that a request with these attributes asks for.
+
+        `context` is passed on to `Kind.make`: for real servers it is the address family of their service.
+        """
+        first = self._dump(family, attributes)
+        window = next(first, None)
+        if window is None:
+            return []
+        found = window.entries
+        if window.had_room():
+            next(first, None)  # receives the end of the dump
+        else:
+            found = self._settle([window, *first], family, attributes, context)
+        if self._kind.jumps and len({*map(self._kind.identity, found)}) < len(found):
+            found = once(found, self._kind.identity)
+        return self._kind.make(found, *context)
+
+    def _dump(self, family: int, attributes: bytes) -> "Iterator[Window]":
+        """Begin a dump, and return its windows, each received when it is asked for.
+
+        The kernel fills the first datagram now, and each other one when the one before it is received.
+        """
+        self._connection.begin(family, NLM_F_DUMP, self._kind.command, attributes, self._kind.doing)
+        return self._windows(family)
+
+    def _windows(self, family: int) -> "Iterator[Window]":
+        """Yield the windows of the dump that was begun, up to one that reached the end of the list.
+
+        If entries are added at the head, the kernel then sends the last ones again, for ever if one is added for each
+        datagram. One more datagram is received, since it is mostly the end of the dump.
+        """
+        while found := self._datagram(family):
+            window = Window(found, self._connection.end, self._connection.transport.room)
+            yield window
+            if window.had_room():
+                self._datagram(family)
+                return
+
+    def _datagram(self, family: int) -> "list[Row]":
+        """Return the rows of the next datagram that has any; none at the end of the dump."""
+        connection, kind = self._connection, self._kind
+        found: list[Row] = []
+        while connection.awaited and not found:
+            connection.receive(kind.doing)
+            end = connection.end
+            while (offset := connection.offset) < end:
+                offset, alike = self._layouts.rows(offset, end, connection.seq, connection.transport.port)
+                if alike:
+                    connection.offset = offset
+                    found = found + alike if found else alike
+                elif message := connection.message(kind.doing):
+                    expect(message, family, kind.reply, kind.doing)
+                    found.append(kind.row(message.attributes()))
+                    self._layouts.learn(message)
+        return found
+
+    def _settle(self, first: "list[Window]", family: int, attributes: bytes, context: "tuple[Any, ...]") -> "list[Row]":
+        """Return the rows of a list of which this first dump does not prove that it is complete."""
+        kind = self._kind
+        with ExitStack() as sockets:
+
+            def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+                """Begin two dumps with windows of one size that end at different positions, because one of them begins
+                with a page. For small windows the kernel needs no large block of memory."""
+                sockets.close()  # those of the round before
+                largest = BUFFER_SIZE if large else SMALL_OFFER
+                offer = LARGE_OFFERS[number % len(LARGE_OFFERS)] if large else SMALL_OFFER
+                new, used = self._another(sockets, offer, largest), self._another(sockets, largest, largest)
+                if used:
+                    # The kernel learns an offer from a reply that is received, and that of nlctrl is short.
+                    used._connection.load_family("nlctrl")
+                return [reader._dump(family, attributes) for reader in (new, used) if reader]
+
+            other = self._another(sockets, LARGE_OFFERS[0])
+            if other is None:  # no kernel can be asked again: what the dump shows is all that there is
+                return once([entry for window in first for entry in window.entries], kind.identity)
+            try:
+                return settle(first, [*other._dump(family, attributes)], pair, kind.identity, resizes=kind.resizes)
+            except DumpInterruptedError as error:
+                raise DumpInterruptedError(kind.make(error.entries, *context), error.why) from None
+
+    def _another(self, sockets: ExitStack, *offers: int) -> "ListReader | None":
+        """Open one more socket, which `sockets` closes. Return None if there is no kernel that can be asked again."""
+        transport = self._connection.transport
+        try:
+            other = transport.another(*offers) if hasattr(transport, "another") else None
+        except OSError as error:
+            raise netlink_error(error.errno or 0, f"{self._kind.doing}: opening one more socket") from None
+        if other is None:
+            return None
+        sockets.callback(other.close)
+        return ListReader(Connection(other, self._connection.buffer), self._kind, self._layouts)
