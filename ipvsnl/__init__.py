@@ -13,7 +13,7 @@ ValueError. Names in capitals, such as IPVS_SVC_ATTR_* and those in brackets aft
 include/uapi/linux/ip_vs.h; what each question may raise is said at Client.
 
 The rooms of this package, each standing on those after it: cli (the command line), formats (text), client (questions
-and answers), capture, pcap and testing (other things in the kernel's place), lists (whole lists), windows (lists that
+and answers), capture, pcap and testing (other things in the kernel's place), _dump (whole lists), _merge (lists that
 change while they are read), rows (from attributes to the model), ipvs (what IPVS puts into attributes), layout (many
 messages at once), genl (messages), transport and netns (the socket, and where it is opened), attrs (attributes), model,
 _dataclass, errors.

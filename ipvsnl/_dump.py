@@ -2,7 +2,7 @@
 
 The kernel may skip or repeat entries in a dump longer than one datagram. Such a list is dumped again over other sockets
 until the dumps agree, or can be merged safely (_merge.py). Datagrams are read at once if their messages have a known
-layout (_fastpath.py), otherwise message by message. All this works on rows. Objects are made of them at the end (_decode.py).
+layout (_fastpath.py), otherwise message by message. All this works on rows, of which _decode.py makes objects at last.
 """
 
 from contextlib import ExitStack

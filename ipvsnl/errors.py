@@ -95,7 +95,7 @@ class NotAvailableError(IPVSError):
 
 
 class DumpInterruptedError(IPVSError):
-    """Entries of a dump may be missing, because they changed while it was read or because the kernel's memory was short.
+    """Entries of a dump may be missing, because they changed during it or because the kernel's memory was short.
 
     `entries` is what was read, each entry once. Every one of them existed. `why` says what happened.
     """

@@ -79,7 +79,7 @@ def as_nobody(code: str) -> str:
     """What this code prints as a user without any privilege."""
     drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ""
     # Imported before the drop: the files need not be readable to others.
-    imports = "import ctypes, resource, socket, ipvsnl.cli, ipvsnl.genl, ipvsnl.netns"
+    imports = "import ctypes, resource, socket, threading, ipvsnl.cli, ipvsnl.genl, ipvsnl.netns"
     return run_python(f"import sys; sys.path.insert(0, {str(ROOT)!r}); {imports}\n{drop}{code}")
 
 

@@ -22,7 +22,7 @@ BYTE_ORDER = sys.byteorder
 PORT = 4711  # of the client that a scripted kernel talks to
 
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP = 0x01, 0x02, 0x04, 0x300
-NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
+NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 NLA_F_NESTED, NLA_F_NET_BYTEORDER = 0x8000, 0x4000
 
@@ -360,7 +360,7 @@ class DumpingKernel(IPVSKernel):
                 if error.errno != errno.ENOBUFS:
                     return
 
-    def another(self, offer: int) -> "DumpingKernel":
+    def another(self, offer: int, largest: int = 0) -> "DumpingKernel":
         return DumpingKernel(self.entries)
 
 
@@ -384,6 +384,9 @@ class FakeSocket:
         self.file = open(os.devnull, "rb")  # noqa: SIM115  # what is no socket does not tell its namespace
 
     def setsockopt(self, *args: object) -> None: ...
+
+    def getsockopt(self, level: int, option: int) -> int:
+        raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
 
     def setblocking(self, flag: bool) -> None: ...
 

@@ -24,7 +24,7 @@ from ipvsnl import (
     PermissionDeniedError,
     Service,
     Timeouts,
-    lists,
+    _dump,
     testing,
 )
 
@@ -92,8 +92,8 @@ def test_a_dump_costs_one_request_for_the_services_and_one_for_each_pool(
 def test_a_real_server_that_the_kernel_walks_past_twice_is_listed_once(
     room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in Linux 7, where deleting and adding it again meanwhile sends the walk back to the head (windows.py)."""
-    monkeypatch.setattr(lists.DESTINATIONS, "jumps", True)
+    """As in Linux 7, where deleting and adding it again meanwhile sends the walk back to the head (_merge.py)."""
+    monkeypatch.setattr(_dump.DESTINATIONS, "jumps", True)
     kernel = netlink.IPVSKernel([(WEB, [*POOL, netlink.destination(WEIGHT=netlink.u32(7)), POOL[1]])])
     kernel.room = room
     client = Client(transport=kernel)

@@ -11,7 +11,7 @@ import netlink
 import pytest
 from conftest import ROOT, cannot, capture_path
 
-from ipvsnl import Client, Destination, genl, lists
+from ipvsnl import Client, Destination, _dump, genl
 from ipvsnl._fastpath import Layout, Table
 from ipvsnl.formats import Report, line_protocol
 
@@ -37,7 +37,7 @@ class Counting(netlink.IPVSKernel):
         self.datagrams += 1
         return super().recv_into(buffer)
 
-    def another(self, offer: int) -> "Counting":
+    def another(self, *offers: int) -> "Counting":
         self.sockets.append(Counting())
         return self.sockets[-1]
 
@@ -126,14 +126,14 @@ def test_services_that_are_not_alike_make_no_more_work_than_their_number(
 
 def test_the_fast_path_is_on_again_after_each_reload_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     family = netlink.IPVS
-    careful, calls = lists.SERVICES.row, 0
+    careful, calls = _dump.SERVICES.row, 0
 
     def row(attributes: bytes) -> "tuple[object, ...]":
         nonlocal calls
         calls += 1
         return careful(attributes)
 
-    monkeypatch.setattr(lists.SERVICES, "row", row)
+    monkeypatch.setattr(_dump.SERVICES, "row", row)
     kernel = netlink.IPVSKernel(ENTRIES)
     usual = kernel.answer
 

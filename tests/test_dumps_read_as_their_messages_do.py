@@ -14,7 +14,19 @@ import pytest
 from conftest import KERNELS, capture
 from test_old_and_strange_kernels import CHANGES, DESTINATION, SERVICE, without
 
-from ipvsnl import Client, DecodeError, Destination, IPVSError, Service, ServiceFlags, Stats, _decode, genl, lists
+from ipvsnl import (
+    Client,
+    DecodeError,
+    Destination,
+    DumpInterruptedError,
+    IPVSError,
+    Service,
+    ServiceFlags,
+    Stats,
+    _decode,
+    _dump,
+    genl,
+)
 
 Read = Union[list[Any], type[IPVSError]]
 
@@ -48,7 +60,7 @@ ASKER = Service("inet", None, None, None, 1, "rr", ServiceFlags(0), 0, 32, None,
 @pytest.fixture(autouse=True)
 def keep_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the same real server stands for many that are alike."""
-    monkeypatch.setattr(lists.DESTINATIONS, "jumps", False)
+    monkeypatch.setattr(_dump.DESTINATIONS, "jumps", False)
 
 
 def one_by_one(datagram: bytes, reply: int) -> Read:
@@ -58,6 +70,8 @@ def one_by_one(datagram: bytes, reply: int) -> Read:
         for message in genl.messages(datagram):
             if (message.seq, message.port) != (1, netlink.PORT) or message.type == netlink.NLMSG_NOOP:
                 continue
+            if message.flags & netlink.NLM_F_DUMP_INTR:
+                raise DumpInterruptedError([])
             if message.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
                 number, words = genl.result(message)
                 if number:
@@ -141,7 +155,7 @@ def test_one_real_message_is_read_with_care_and_all_like_it_at_once(
         netlink.replies_to(capture(kernel), command=command)[0], seq=1, port=netlink.PORT, family=netlink.IPVS
     )
     first = real[: int.from_bytes(real[:4], netlink.BYTE_ORDER)]
-    kind = lists.SERVICES if reply == netlink.NEW_SERVICE else lists.DESTINATIONS
+    kind = _dump.SERVICES if reply == netlink.NEW_SERVICE else _dump.DESTINATIONS
     careful, calls = kind.row, []
     monkeypatch.setattr(kind, "row", lambda *arguments: calls.append(arguments) or careful(*arguments))
     dumper = Dumper(reply)

@@ -202,7 +202,7 @@ class Sockets(netlink.IPVSKernel):
 
     failure = OSError(errno.EMFILE, "too many")
 
-    def another(self, offer: int) -> None:
+    def another(self, offer: int, largest: int = 0) -> None:
         raise self.failure
 
 
@@ -231,7 +231,7 @@ def test_a_second_socket_that_is_of_no_use_is_closed() -> None:
     opened = []
 
     class Refusing(netlink.IPVSKernel):
-        def another(self, offer: int) -> netlink.IPVSKernel:
+        def another(self, offer: int, largest: int = 0) -> netlink.IPVSKernel:
             refuse = lambda request: [netlink.refusal(errno.EPERM, seq=request.seq)]  # noqa: E731
             opened.append(netlink.IPVSKernel(special=refuse))
             return opened[-1]

@@ -21,7 +21,7 @@ import pytest  # noqa: E402
 from conftest import KERNELS, capture  # noqa: E402
 from test_dumps_read_as_their_messages_do import Dumper, one_by_one  # noqa: E402
 
-from ipvsnl import Client, IPVSError, _decode, genl, lists  # noqa: E402
+from ipvsnl import Client, IPVSError, _decode, _dump, genl  # noqa: E402
 from ipvsnl.capture import Replay  # noqa: E402
 
 LENGTHS = [0, 1, 3, 4, 5, 15, 16, 17, 0x7FFF, 0xFFFF]
@@ -59,7 +59,7 @@ def good_datagram(kernel: str, reply: int) -> bytes:
     return netlink.readdress(real, seq=1, port=netlink.PORT, family=netlink.IPVS)
 
 
-@patch.object(lists.DESTINATIONS, "jumps", False)  # a message may be doubled here
+@patch.object(_dump.DESTINATIONS, "jumps", False)  # a message may be doubled here
 def read_datagram(datagram: bytes, good: bytes, reply: int) -> None:
     """As a client reads it that has read a good one before, so that its fast path is on; after it a good one again.
     What each message is on its own is the oracle."""

@@ -46,7 +46,7 @@ def test_after_an_interrupt_at_any_instruction_both_lists_are_read_at_once(anew:
 
     clients, count = [open_client()], 0
     expected = list(clients[0].dump())
-    for _ in interrupt(ask, "client", "transport", "genl", "lists", "_fastpath", step=step):
+    for _ in interrupt(ask, "client", "transport", "genl", "_dump", "_fastpath", step=step):
         assert list(clients[-1].dump()) == expected
         count += 1
     assert count > 300

@@ -161,7 +161,7 @@ def test_a_python_that_cannot_says_how_to_do_without(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "ctypes", None)
     monkeypatch.setattr(netns, "NAMES", str(tmp_path))
     (tmp_path / "blue").touch()
-    with pytest.raises(NetlinkError, match=f"nsenter --net={tmp_path}/blue ipvsnl") as caught:
+    with pytest.raises(NetlinkError, match=f"nsenter --net={tmp_path}/blue") as caught:
         NetlinkSocket(netns="blue")
     assert caught.value.errno == errno.ENOSYS
 

@@ -31,7 +31,7 @@ class Socket(netlink.IPVSKernel):
         self.room = room
         self.descriptor = os.open(os.devnull, os.O_RDONLY)
 
-    def another(self, offer: int) -> "Socket":
+    def another(self, offer: int, largest: int = 0) -> "Socket":
         return Socket(self.entries, 64000)
 
     def close(self) -> None:
