@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import netlink
 import pytest
 
-from ipvsnl import DecodeError, NetlinkError, PermissionDeniedError
+from ipvsnl import DecodeError, DumpInterruptedError, NetlinkError, PermissionDeniedError
 from ipvsnl.genl import Connection, Family
 
 FAMILY, ASK, TELL = 0x31, 3, 4
@@ -119,6 +119,26 @@ def test_a_dump_gives_what_came_before_its_error() -> None:
     assert next(messages) == b"good"
     with pytest.raises(NetlinkError):
         next(messages)
+
+
+CHANGED = netlink.NLM_F_MULTI | netlink.NLM_F_DUMP_INTR
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [tell(b"1111", flags=CHANGED), netlink.done()],
+        [tell(b"1111") + tell(b"2222", flags=CHANGED), netlink.done()],
+        [tell(b"1111"), netlink.message(netlink.NLMSG_DONE, netlink.s32(0), flags=CHANGED)],
+    ],
+    ids=["the first message", "another message", "the end"],
+)
+def test_a_dump_of_which_the_kernel_says_that_it_changed_is_an_error(replies: "list[netlink.Reply]") -> None:
+    client, kernel = connection(*replies)
+    with pytest.raises(DumpInterruptedError, match=r"dumping: .* during the dump"):
+        dump(client)
+    kernel.answer = pages
+    assert dump(client) == [netlink.u32(2)] * 3
 
 
 def test_a_refused_permission_is_a_permission_denied_error() -> None:
