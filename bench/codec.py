@@ -17,7 +17,6 @@ sys.path.insert(0, str(ROOT))
 import arguments  # noqa: E402
 
 from ipvsnl import Destination, Service, ServiceFlags, Stats, _decode, _schema, genl, pcap  # noqa: E402
-from ipvsnl._dump import DESTINATIONS  # noqa: E402
 from ipvsnl._fastpath import Layouts  # noqa: E402
 from ipvsnl.formats import Report, json_document, line_protocol  # noqa: E402
 
@@ -31,7 +30,7 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     message = first_destination()
     datagram = COUNT * (genl.NLMSGHDR.pack(16 + len(message.payload), *header(message)) + message.payload)
-    layouts = Layouts(_schema.COMMAND, DESTINATIONS.paths, bytearray(datagram))
+    layouts = Layouts(_schema.COMMAND, _decode.DEST_ROWS.paths, bytearray(datagram))
     layouts.learn(message)
     stats = Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     service = Service("inet", "tcp", "10.99.0.1", 80, None, "rr", ServiceFlags(2), 0, 32, None, stats)

@@ -1,7 +1,7 @@
 """Decode attributes to the model.
 
 A row is what one message holds, as a tuple: one column for each attribute in the order of _schema.py, then the
-counters. Rows come from a message that was read attribute by attribute (`Entries.row()`), or from many messages at once
+counters. Rows come from a message that was read attribute by attribute (`Rows.row()`), or from many messages at once
 (_fastpath.py). One loop for each kind of entry makes objects of both.
 """
 
@@ -40,14 +40,20 @@ ABSENT = b""  # what a row holds of an optional attribute that was not sent
 HOSTS = [str(number) for number in range(256)]  # the last byte of an IPv4 address as text
 
 
-class Entries:
+class Rows:
     """How the messages of a dump become rows, and rows the model.
 
     `paths` leads to each column of a row, with whether it may be absent. `identifying(row)` picks the columns of the
-    identity, and `make(rows, ...)` makes the objects.
+    identity, `identity(row)` is what the kernel compares of them, and `make(rows, ...)` makes the objects.
     """
 
-    def __init__(self, name: str, table: "Table", make: "Callable[..., list[Any]]") -> None:
+    def __init__(
+        self,
+        name: str,
+        table: "Table",
+        make: "Callable[..., list[Any]]",
+        identity: "Callable[[Row], Row] | None" = None,
+    ) -> None:
         self._name = name
         self._attributes = [attribute for attribute in table.attributes if attribute.field != "stats"]
         self.paths = [(f"{name}.{each.name}", each.optional) for each in self._attributes]
@@ -56,6 +62,7 @@ class Entries:
         for each in self._attributes:
             columns += [each.identity] * len(getattr(each.kind, "columns", "1"))
         self.identifying = itemgetter(*[position for position, is_identity in enumerate(columns) if is_identity])
+        self.identity = identity or self.identifying
         self.make = make
 
     def row(self, attributes: bytes) -> "Row":
@@ -152,7 +159,7 @@ def destinations(rows: "Iterable[Row]", service_family: str) -> "list[Destinatio
 
 def service_identity(row: "Row") -> "Row":
     """Return what the kernel tells services apart by (__ip_vs_service_find(), __ip_vs_svc_fwm_find())."""
-    af, protocol, address, port, fwmark = SERVICES.identifying(row)
+    af, protocol, address, port, fwmark = SERVICE_ROWS.identifying(row)
     if fwmark:
         return af, fwmark
     return af, protocol, address[:4] if af == AF_INET else address, port
@@ -236,19 +243,19 @@ def name_of(names: "Mapping[int, str]", number: int) -> str:
 KEY = Nest(
     "IPVS_CMD_ATTR", {1: ("SERVICE", Table(SERVICE.prefix, [each for each in SERVICE.attributes if each.identity]))}
 )
-SERVICES = Entries("SERVICE", SERVICE, services)
-DESTINATIONS = Entries("DEST", DEST, destinations)
+SERVICE_ROWS = Rows("SERVICE", SERVICE, services, service_identity)
+DEST_ROWS = Rows("DEST", DEST, destinations)
 
 
 def decode_service(attributes: bytes) -> Service:
     """Decode the attributes of an IPVS_CMD_NEW_SERVICE."""
-    (service,) = services([SERVICES.row(attributes)])
+    (service,) = services([SERVICE_ROWS.row(attributes)])
     return service
 
 
 def decode_destination(attributes: bytes, service_family: str) -> Destination:
     """Decode the attributes of an IPVS_CMD_NEW_DEST; kernels before 3.18 leave its family to that of the service."""
-    (destination,) = destinations([DESTINATIONS.row(attributes)], service_family)
+    (destination,) = destinations([DEST_ROWS.row(attributes)], service_family)
     return destination
 
 

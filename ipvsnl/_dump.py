@@ -7,8 +7,9 @@ layout (_fastpath.py), otherwise message by message. All this works on rows, of 
 
 from contextlib import ExitStack
 
-from . import _decode, _schema
+from . import _schema
 from ._dataclass import dataclass
+from ._decode import DEST_ROWS, SERVICE_ROWS
 from ._fastpath import Layouts
 from ._merge import Window, once, settle
 from .errors import DumpInterruptedError, netlink_error
@@ -18,9 +19,9 @@ from .transport import BUFFER_SIZE, SMALL_OFFER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, Callable
+    from typing import Any
 
-    from ._decode import Row
+    from ._decode import Row, Rows
 
 
 # What new sockets offer at first, in turn. Their windows end far from those of a socket that has offered BUFFER_SIZE.
@@ -29,56 +30,38 @@ LARGE_OFFERS = (20000, 14000, 26000)
 
 
 @dataclass
-class Kind:
-    """Describe a kind of list: how to ask for it, how to read its messages, and what may happen to it in the kernel."""
+class DumpCommand:
+    """What one dump requests and receives, and what may happen to its list in the kernel."""
 
     command: int
     reply: int
     doing: str  # for errors
-    paths: "list[tuple[str, bool]]"  # of the fast path
-    row: "Callable[[bytes], Row]"  # the careful path
-    identity: "Callable[[Row], Row]"
-    make: "Callable[..., list[Any]]"  # objects of rows
+    rows: "Rows"
     resizes: bool  # the kernel may put the list in another order
     jumps: bool  # the kernel may walk through the head again, in one datagram
 
 
-SERVICES = Kind(
-    _schema.GET_SERVICE,
-    _schema.NEW_SERVICE,
-    "dumping the services",
-    _decode.SERVICES.paths,
-    _decode.SERVICES.row,
-    _decode.service_identity,
-    _decode.services,
-    resizes=True,
-    jumps=False,
+DUMP_SERVICES = DumpCommand(
+    _schema.GET_SERVICE, _schema.NEW_SERVICE, "dumping the services", SERVICE_ROWS, resizes=True, jumps=False
 )
-DESTINATIONS = Kind(
-    _schema.GET_DEST,
-    _schema.NEW_DEST,
-    "dumping real servers",
-    _decode.DESTINATIONS.paths,
-    _decode.DESTINATIONS.row,
-    _decode.DESTINATIONS.identifying,
-    _decode.destinations,
-    resizes=False,
-    jumps=True,
+DUMP_DESTS = DumpCommand(
+    _schema.GET_DEST, _schema.NEW_DEST, "dumping real servers", DEST_ROWS, resizes=False, jumps=True
 )
 
 
 class ListReader:
-    """Dump lists of one kind over one connection."""
+    """Dumps one list, or those of all services, over one connection."""
 
-    def __init__(self, connection: Connection, kind: Kind, layouts: "Layouts | None" = None) -> None:
+    def __init__(self, connection: Connection, dump: DumpCommand, layouts: "Layouts | None" = None) -> None:
         self._connection = connection
-        self._kind = kind
-        self._layouts = layouts or Layouts(_schema.COMMAND, kind.paths, connection.buffer)
+        self._command = dump
+        self._rows = dump.rows
+        self._layouts = layouts or Layouts(_schema.COMMAND, dump.rows.paths, connection.buffer)
 
     def read(self, family: int, attributes: bytes, *context: "Any") -> "list[Any]":
         """Return the whole list that a request with these attributes asks for.
 
-        `context` is passed on to `Kind.make`: for real servers it is the address family of their service.
+        `context` is passed on to `Rows.make`: for real servers it is the address family of their service.
         """
         first = self._dump(family, attributes)
         window = next(first, None)
@@ -89,16 +72,16 @@ class ListReader:
             next(first, None)  # receives the end of the dump
         else:
             found = self._settle([window, *first], family, attributes, context)
-        if self._kind.jumps and len({*map(self._kind.identity, found)}) < len(found):
-            found = once(found, self._kind.identity)
-        return self._kind.make(found, *context)
+        if self._command.jumps and len({*map(self._rows.identity, found)}) < len(found):
+            found = once(found, self._rows.identity)
+        return self._rows.make(found, *context)
 
     def _dump(self, family: int, attributes: bytes) -> "Iterator[Window]":
         """Begin a dump, and return its windows, each received when it is asked for.
 
         The kernel fills the first datagram now, and each other one when the one before it is received.
         """
-        self._connection.begin(family, NLM_F_DUMP, self._kind.command, attributes, self._kind.doing)
+        self._connection.begin(family, NLM_F_DUMP, self._command.command, attributes, self._command.doing)
         return self._windows(family)
 
     def _windows(self, family: int) -> "Iterator[Window]":
@@ -116,25 +99,25 @@ class ListReader:
 
     def _datagram(self, family: int) -> "list[Row]":
         """Return the rows of the next datagram that has any; none at the end of the dump."""
-        connection, kind = self._connection, self._kind
+        connection, command = self._connection, self._command
         found: list[Row] = []
         while connection.awaited and not found:
-            connection.receive(kind.doing)
+            connection.receive(command.doing)
             end = connection.end
             while (offset := connection.offset) < end:
                 offset, alike = self._layouts.rows(offset, end, connection.seq, connection.transport.port)
                 if alike:
                     connection.offset = offset
                     found = found + alike if found else alike
-                elif message := connection.message(kind.doing):
-                    expect(message, family, kind.reply, kind.doing)
-                    found.append(kind.row(message.attributes()))
+                elif message := connection.message(command.doing):
+                    expect(message, family, command.reply, command.doing)
+                    found.append(self._rows.row(message.attributes()))
                     self._layouts.learn(message)
         return found
 
     def _settle(self, first: "list[Window]", family: int, attributes: bytes, context: "tuple[Any, ...]") -> "list[Row]":
         """Return the rows of a list of which this first dump does not prove that it is complete."""
-        kind = self._kind
+        rows = self._rows
         with ExitStack() as sockets:
 
             def pair(number: int, large: bool) -> "list[Iterator[Window]]":
@@ -151,11 +134,13 @@ class ListReader:
 
             other = self._another(sockets, LARGE_OFFERS[0])
             if other is None:  # no kernel can be asked again: what the dump shows is all that there is
-                return once([entry for window in first for entry in window.entries], kind.identity)
+                return once([entry for window in first for entry in window.entries], rows.identity)
             try:
-                return settle(first, [*other._dump(family, attributes)], pair, kind.identity, resizes=kind.resizes)
+                return settle(
+                    first, [*other._dump(family, attributes)], pair, rows.identity, resizes=self._command.resizes
+                )
             except DumpInterruptedError as error:
-                raise DumpInterruptedError(kind.make(error.entries, *context), error.why) from None
+                raise DumpInterruptedError(rows.make(error.entries, *context), error.why) from None
 
     def _another(self, sockets: ExitStack, *offers: int) -> "ListReader | None":
         """Open one more socket, which `sockets` closes. Return None if there is no kernel that can be asked again."""
@@ -163,8 +148,8 @@ class ListReader:
         try:
             other = transport.another(*offers) if hasattr(transport, "another") else None
         except OSError as error:
-            raise netlink_error(error.errno or 0, f"{self._kind.doing}: opening one more socket") from None
+            raise netlink_error(error.errno or 0, f"{self._command.doing}: opening one more socket") from None
         if other is None:
             return None
         sockets.callback(other.close)
-        return ListReader(Connection(other, self._connection.buffer), self._kind, self._layouts)
+        return ListReader(Connection(other, self._connection.buffer), self._command, self._layouts)

@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 
 from . import _decode, _encode, _schema
-from ._dump import DESTINATIONS, SERVICES, ListReader
+from ._dump import DUMP_DESTS, DUMP_SERVICES, ListReader
 from ._key import ADDRESS_FAMILIES, ServiceKey, check_key, service_key, spell_service
 from ._typing import ipaddress, typing
 from .errors import NetlinkError, NotAvailableError, NotFoundError
@@ -76,7 +76,7 @@ class Client:
 
     def _make_readers(self) -> None:
         """Make readers that know no layout yet, because the messages of another family have another type."""
-        self._services = ListReader(self._connection, SERVICES)
+        self._services = ListReader(self._connection, DUMP_SERVICES)
         self._destinations: ListReader | None = None  # over a socket of its own, opened when first needed
         if self._other:
             self._other.close()
@@ -223,7 +223,7 @@ class Client:
         try:
             self._other = self._transport.another(SMALL_OFFER) if hasattr(self._transport, "another") else None
         except OSError:  # no descriptor left, or no privilege to enter the namespace: the next call tries again
-            return ListReader(self._connection, DESTINATIONS)
+            return ListReader(self._connection, DUMP_DESTS)
         connection = self._connection
         if self._other:
             connection = Connection(self._other)
@@ -232,7 +232,7 @@ class Client:
             except BaseException:
                 self._other.close()
                 raise
-        self._destinations = ListReader(connection, DESTINATIONS)
+        self._destinations = ListReader(connection, DUMP_DESTS)
         return self._destinations
 
     def _take_turn(self, request: "typing.Callable[[], T]") -> "T":

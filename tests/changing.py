@@ -29,7 +29,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 import netlink  # noqa: E402
 
 from ipvsnl import DumpInterruptedError  # noqa: E402
-from ipvsnl._dump import DESTINATIONS, SERVICES, ListReader  # noqa: E402
+from ipvsnl._dump import DUMP_DESTS, DUMP_SERVICES, ListReader  # noqa: E402
 from ipvsnl.genl import Connection  # noqa: E402
 from ipvsnl.transport import NetlinkSocket  # noqa: E402
 
@@ -218,7 +218,7 @@ def reader(kernel: Kernel, offer: int = 65536) -> ListReader:
     """A reader over a socket that has received something before, as all of a client's have."""
     transport = NetlinkSocket(offer=offer)
     kernel_list, kernel.table = kernel.table, [[]]
-    made = ListReader(Connection(transport), SERVICES if kernel.services else DESTINATIONS)
+    made = ListReader(Connection(transport), DUMP_SERVICES if kernel.services else DUMP_DESTS)
     before = kernel.pace, kernel.resize
     kernel.pace = kernel.resize = 0
     made.read(netlink.IPVS, b"", *([] if kernel.services else ["inet"]))

@@ -93,7 +93,7 @@ def test_a_real_server_that_the_kernel_walks_past_twice_is_listed_once(
     room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in Linux 7, where deleting and adding it again meanwhile sends the walk back to the head (_merge.py)."""
-    monkeypatch.setattr(_dump.DESTINATIONS, "jumps", True)
+    monkeypatch.setattr(_dump.DUMP_DESTS, "jumps", True)
     kernel = netlink.IPVSKernel([(WEB, [*POOL, netlink.destination(WEIGHT=netlink.u32(7)), POOL[1]])])
     kernel.room = room
     client = Client(transport=kernel)

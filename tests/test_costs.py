@@ -126,14 +126,14 @@ def test_services_that_are_not_alike_make_no_more_work_than_their_number(
 
 def test_the_fast_path_is_on_again_after_each_reload_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     family = netlink.IPVS
-    careful, calls = _dump.SERVICES.row, 0
+    careful, calls = _dump.DUMP_SERVICES.rows.row, 0
 
     def row(attributes: bytes) -> "tuple[object, ...]":
         nonlocal calls
         calls += 1
         return careful(attributes)
 
-    monkeypatch.setattr(_dump.SERVICES, "row", row)
+    monkeypatch.setattr(_dump.DUMP_SERVICES.rows, "row", row)
     kernel = netlink.IPVSKernel(ENTRIES)
     usual = kernel.answer
 

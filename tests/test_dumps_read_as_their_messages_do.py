@@ -60,7 +60,7 @@ ASKER = Service("inet", None, None, None, 1, "rr", ServiceFlags(0), 0, 32, None,
 @pytest.fixture(autouse=True)
 def keep_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the same real server stands for many that are alike."""
-    monkeypatch.setattr(_dump.DESTINATIONS, "jumps", False)
+    monkeypatch.setattr(_dump.DUMP_DESTS, "jumps", False)
 
 
 def one_by_one(datagram: bytes, reply: int) -> Read:
@@ -155,9 +155,9 @@ def test_one_real_message_is_read_with_care_and_all_like_it_at_once(
         netlink.replies_to(capture(kernel), command=command)[0], seq=1, port=netlink.PORT, family=netlink.IPVS
     )
     first = real[: int.from_bytes(real[:4], netlink.BYTE_ORDER)]
-    kind = _dump.SERVICES if reply == netlink.NEW_SERVICE else _dump.DESTINATIONS
-    careful, calls = kind.row, []
-    monkeypatch.setattr(kind, "row", lambda *arguments: calls.append(arguments) or careful(*arguments))
+    rows = (_dump.DUMP_SERVICES if reply == netlink.NEW_SERVICE else _dump.DUMP_DESTS).rows
+    careful, calls = rows.row, []
+    monkeypatch.setattr(rows, "row", lambda *arguments: calls.append(arguments) or careful(*arguments))
     dumper = Dumper(reply)
     assert [len(dumper.read(first * count)) for count in (50, 50, 7)] == [50, 50, 7]  # type: ignore[arg-type]
     assert len(calls) == 1

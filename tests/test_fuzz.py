@@ -59,7 +59,7 @@ def good_datagram(kernel: str, reply: int) -> bytes:
     return netlink.readdress(real, seq=1, port=netlink.PORT, family=netlink.IPVS)
 
 
-@patch.object(_dump.DESTINATIONS, "jumps", False)  # a message may be doubled here
+@patch.object(_dump.DUMP_DESTS, "jumps", False)  # a message may be doubled here
 def read_datagram(datagram: bytes, good: bytes, reply: int) -> None:
     """As a client reads it that has read a good one before, so that its fast path is on; after it a good one again.
     What each message is on its own is the oracle."""

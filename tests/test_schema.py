@@ -63,9 +63,9 @@ def tree(name: str, **changes: Any) -> netlink.Tree:
 
 
 def identity(name: str, **changes: Any) -> Any:
-    entries = _decode.SERVICES if name == "SERVICE" else _decode.DESTINATIONS
+    entries = _decode.SERVICE_ROWS if name == "SERVICE" else _decode.DEST_ROWS
     row = entries.row(netlink.pack(tree(name, **changes)))
-    return _decode.service_identity(row) if name == "SERVICE" else entries.identifying(row)
+    return entries.identity(row)
 
 
 @every_table
@@ -120,7 +120,7 @@ def test_no_two_counters_are_exchanged() -> None:
 @every_table
 def test_the_columns_of_a_row_are_those_of_the_loop(name: str) -> None:
     """A new attribute without a line in the loop, or before another one, cannot be unpacked."""
-    entries = _decode.SERVICES if name == "SERVICE" else _decode.DESTINATIONS
+    entries = _decode.SERVICE_ROWS if name == "SERVICE" else _decode.DEST_ROWS
     row = entries.row(netlink.pack(tree(name)))
     arguments = () if name == "SERVICE" else ("inet",)
     assert len(entries.make([row], *arguments)) == 1
