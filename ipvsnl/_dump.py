@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # No list has a length with which the last window of each is nearly full.
 LARGE_OFFERS = (20000, 14000, 26000)
 
+# How many datagrams to receive after one that reached the end of the list.
+BEYOND = 20
+
 
 @dataclass
 class DumpCommand:
@@ -88,13 +91,15 @@ class ListReader:
         """Yield the windows of the dump that was begun, up to one that reached the end of the list.
 
         If entries are added at the head, the kernel then sends the last ones again, for ever if one is added for each
-        datagram. One more datagram is received, since it is mostly the end of the dump.
+        datagram. So only so many are received before the dump is given up.
         """
         while found := self._datagram(family):
             window = Window(found, self._connection.end, self._connection.transport.room)
             yield window
             if window.had_room():
-                self._datagram(family)
+                for _ in range(BEYOND):
+                    if not self._datagram(family):
+                        break
                 return
 
     def _datagram(self, family: int) -> "list[Row]":

@@ -174,15 +174,15 @@ class _Merge:
         self.complete = False  # the connected windows reach the end of the list
 
     def read(self, *every: _Run, ahead: bool = False) -> None:
-        """Read these dumps in turn, until the merge is complete; with `ahead` those over new sockets one window ahead.
+        """Read these dumps in turn, to their ends; with `ahead` those over new sockets one window ahead.
 
         The windows come in the order in which they were filled: the kernel fills the first window when a dump begins,
         and each other window when the one before it is received.
         """
         self._offers = self._pages = 0
         runs = [run for run in every if not ahead or run.used or self._step(run)]
-        while runs and not self.complete:
-            runs = [run for run in runs if not self.complete and self._step(run)]
+        while runs:
+            runs = [run for run in runs if self._step(run)]
         for run in every if self._resizes else ():
             self._places.update(zip(run.ordered, count(self._next_place)))
             self._next_place += len(run.ordered) + NEAR
@@ -193,9 +193,9 @@ class _Merge:
     def _step(self, run: _Run) -> bool:
         """Read one window. Return False if there is no more."""
         window = next(run.rest, None)
-        if window is not None:
+        if window is not None and not self.complete:
             self._add(window, run)
-        elif not run.begun:  # the list is empty
+        elif not run.begun and not self.complete:  # the list is empty
             self._connected.clear()
             self.complete = True
         return window is not None

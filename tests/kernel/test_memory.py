@@ -6,7 +6,7 @@ import mmap
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,12 @@ from director import VIP, configure
 from linux import run
 
 from ipvsnl import Client
+from ipvsnl.genl import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, NLM_F_DUMP, Connection
 from ipvsnl.transport import LEAST_ROOM, SMALL_OFFER, NetlinkSocket
 
 PAGE = mmap.PAGESIZE
 MIB = 1 << 20
+SO_SNDBUFFORCE = 32
 
 
 class Seen(list[int]):
@@ -78,6 +80,13 @@ def free_blocks() -> list[int]:
     return [sum(numbers) for numbers in zip(*(map(int, line.split()[4:]) for line in lines))]
 
 
+def gets_large_blocks(probe: Connection) -> bool:
+    """Tell whether the kernel allocates 32 KiB for a datagram."""
+    probe.begin(GENL_ID_CTRL, NLM_F_DUMP, CTRL_CMD_GETFAMILY, b"", "probing")
+    probe.receive("probing")
+    return probe.transport.room > SMALL_OFFER
+
+
 def set_sysctl(name: str, value: str) -> str:
     path = Path("/proc/sys", name)
     before = path.read_text()
@@ -89,7 +98,7 @@ def set_sysctl(name: str, value: str) -> str:
 def fragmented_memory() -> Iterator[None]:
     """Memory is free, but in no block of order 3.
 
-    Locked pages fill the memory, of which three in eight are freed again. Datagrams in the buffers of sockets take the
+    Locked pages fill the memory, of which three in eight are freed again. Data in the buffers of sockets takes the
     larger blocks that are left. Compaction moves no locked pages, and the kernel's threads do not run before us.
     """
     with ExitStack() as stack:
@@ -110,17 +119,18 @@ def fragmented_memory() -> Iterator[None]:
         for offset in range(0, min(len(memory), 160 * MIB), 8 * PAGE):
             libc.munlock(ctypes.c_void_p(address + offset), ctypes.c_size_t(3 * PAGE))
             memory.madvise(mmap.MADV_DONTNEED, offset, 3 * PAGE)
-        while sum(free_blocks()[3:]):
-            one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        probe = Connection(NetlinkSocket())
+        stack.callback(probe.transport.close)
+        probe.families()
+        while gets_large_blocks(probe):
+            one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             stack.callback(one.close)
             stack.callback(other.close)
-            one.setsockopt(socket.SOL_SOCKET, 32, 4 * MIB)  # SO_SNDBUFFORCE
+            one.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 * MIB)
             one.setblocking(False)
-            try:
-                for _ in range(8):
-                    one.send(bytes(60000))
-            except BlockingIOError:  # this one is full
-                pass
+            with suppress(BlockingIOError):  # this one is full
+                for _ in range(30):
+                    one.send(bytes(36000))  # a page, and a block of order 3 while there is one
         print(f"\nfree blocks by order: {free_blocks()}")
         yield
         print(f"free blocks by order: {free_blocks()}")
