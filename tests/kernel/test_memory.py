@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -122,7 +123,13 @@ def fragmented_memory() -> Iterator[None]:
         probe = Connection(NetlinkSocket())
         stack.callback(probe.transport.close)
         probe.families()
-        while gets_large_blocks(probe):
+        refusals = 0
+        while refusals < 5:
+            if not gets_large_blocks(probe):
+                refusals += 1
+                time.sleep(0.2)  # the kernel may free some more
+                continue
+            refusals = 0
             one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             stack.callback(one.close)
             stack.callback(other.close)
@@ -136,7 +143,7 @@ def fragmented_memory() -> Iterator[None]:
         print(f"free blocks by order: {free_blocks()}")
 
 
-@pytest.mark.parametrize("count", [21, 22, 100, 300])
+@pytest.mark.parametrize("count", [22, 100, 300])
 def test_fragmented_memory_is_enough(count: int, seen: Seen, disposable_kernel: None) -> None:
     set_up(count)
     configure("".join(f"-A -t {VIP}:{port} -s rr\n" for port in range(1000, 1000 + count)))
