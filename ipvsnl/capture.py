@@ -17,7 +17,7 @@ from ._dataclass import dataclass
 from ._key import ServiceKey, spell_service
 from ._typing import typing
 from .errors import DecodeError
-from .transport import Transport, put
+from .transport import MESSAGE, Transport, put
 
 # What identifies a request: whether it asks for a dump, the command, the service.
 Request = tuple[bool, int, "ServiceKey | None"]
@@ -68,7 +68,10 @@ class Recorder:
 
 @dataclass
 class Exchange:
-    """A request and the datagrams of its reply. `number` counts requests in the capture."""
+    """A request and the datagrams of its reply. `number` counts requests in the capture.
+
+    A dump is complete if its end was received, or a datagram that could have held more: then the list ended there.
+    """
 
     number: int
     time: int
@@ -76,6 +79,7 @@ class Exchange:
     port: int
     request: Request
     reply: "list[pcap.Record]"
+    complete: bool
 
     def is_ours(self) -> bool:
         """Tell whether a Recorder wrote it."""
@@ -99,6 +103,8 @@ class Replay:
         self.time: int = capture.replies[SERVICES][0].time
         self.room = 0
         self._rest: list[pcap.Record] = []  # of the reply to the last request, reversed
+        self._begun: Request | None = None  # of whose reply nothing has been received
+        self._is_repeat = False
         self._last: Request | None = None
         self._repeats: Request | None = None  # the request that the client of this socket repeats
 
@@ -109,11 +115,14 @@ class Replay:
             self._rest = self._capture.families()
             return
         last = self._last = _identify(self._request)
-        repeats = last == self._repeats or last in self._capture.being_read.values()
-        self._rest = self._capture.reply(last, repeats)[::-1]
-        self._capture.being_read[self] = last
+        self._is_repeat = last == self._repeats or last in self._capture.being_read.values()
+        self._capture.check(last)
+        self._capture.being_read[self] = self._begun = last
 
     def recv_into(self, buffer: bytearray) -> int:
+        if self._begun:  # a client may begin a dump and never receive it: such a dump is in no capture
+            self._rest = self._capture.reply(self._begun, self._is_repeat)[::-1]
+            self._begun = None
         if not self._rest:
             raise DecodeError("the capture ends before the reply does", WHOLE_RUN)
         record = self._rest.pop()
@@ -123,7 +132,7 @@ class Replay:
         return put(_addressed(record.datagram, self._request), buffer)
 
     def drain(self) -> None:
-        self._rest = []
+        self._rest, self._begun = [], None
         self._capture.being_read.pop(self, None)
 
     def fileno(self) -> int:
@@ -137,7 +146,7 @@ class Replay:
         if self._capture.sockets < 2:
             return None
         other = Replay.__new__(Replay)
-        vars(other).update(vars(self), _rest=[], _last=None, _repeats=self._last)
+        vars(other).update(vars(self), _rest=[], _begun=None, _last=None, _repeats=self._last)
         other.port = self._capture.opened = self._capture.opened + 1
         return other
 
@@ -146,7 +155,7 @@ class _Capture:
     """What a capture holds, and how far it has been replayed."""
 
     def __init__(self, records: "typing.Iterable[pcap.Record]") -> None:
-        self._exchanges: dict[tuple[int, Request], list[Exchange]] = {}  # the complete ones
+        self._exchanges: dict[tuple[int, Request], list[Exchange]] = {}
         self._plausible: dict[int, int] = {}  # families whose dumps look like services, and the first such request
         self._named: set[int] = set()  # families that the kernel calls IPVS
         self._begun = False
@@ -157,7 +166,7 @@ class _Capture:
         self.replies: dict[Request, list[Exchange]] = {}
         for (family, request), exchanges in self._exchanges.items():
             if family == self._family:
-                self.replies[request] = sorted(exchanges, key=lambda exchange: exchange.number)
+                self.replies[request] = exchanges
         ports = [each.port for exchanges in self.replies.values() for each in exchanges if each.is_ours()]
         self.sockets = len(set(ports))
         self.opened = 0
@@ -188,7 +197,7 @@ class _Capture:
             return  # two clients that leave their port to the kernel cannot be told apart while both wait
         with suppress(DecodeError):  # a request that makes no sense has no reply that could be replayed
             request = _identify(message)
-            waiting[sender] = Exchange(number, time, message.type, message.port, request, [])
+            waiting[sender] = Exchange(number, time, message.type, message.port, request, [], False)
             self._begun |= request == SERVICES and message.type > genl.GENL_ID_CTRL
         if len(waiting) > MOST_WAITING:
             del waiting[next(iter(waiting))]
@@ -209,16 +218,20 @@ class _Capture:
         del waiting[sender]
         if message.type == genl.NLMSG_ERROR or (message.type == genl.NLMSG_DONE and genl.result(message)[0]):
             return  # refused, or a mere acknowledgement
-        if not exchange.reply or exchange.reply[-1] is not record:
+        is_first = not exchange.reply
+        if is_first or exchange.reply[-1] is not record:
             exchange.reply.append(record)
         is_dump, _, _ = exchange.request
-        if message.type == genl.NLMSG_DONE or not is_dump:
-            self._keep(exchange)
-        else:
+        has_ended = message.type == genl.NLMSG_DONE or not is_dump
+        exchange.complete |= has_ended or len(record.datagram) + MESSAGE <= (record.room or 0)
+        if not has_ended:
             waiting[message.seq, message.port] = exchange
+        # The client of a Recorder gives a dump up when it has seen enough.
+        if is_first if is_dump and exchange.is_ours() else has_ended:
+            self._keep(exchange)
 
     def _keep(self, exchange: Exchange) -> None:
-        """Keep a complete exchange: all dumps of a Recorder, of other requests only the first."""
+        """Keep all dumps of a Recorder in the order of their first datagrams, of other requests only the first."""
         if exchange.family == genl.GENL_ID_CTRL:
             return
         unknown = not self._named and exchange.family not in self._plausible
@@ -241,7 +254,7 @@ class _Capture:
             begun = {
                 family: min(exchange.number for exchange in exchanges)
                 for (family, request), exchanges in self._exchanges.items()
-                if request == SERVICES and family in self._named
+                if request == SERVICES and family in self._named and any(exchange.complete for exchange in exchanges)
             }
         return min(begun, key=lambda family: begun[family], default=0)
 
@@ -253,11 +266,14 @@ class _Capture:
         done = genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)
         return [pcap.Record(0, done, None), pcap.Record(0, family, None)]
 
+    def check(self, request: Request) -> None:
+        """Raise an error that names the reply to a request if there is none."""
+        if request not in self.replies:
+            raise _lacks(request)
+
     def reply(self, request: Request, repeats: bool) -> "list[pcap.Record]":
         """Return the datagrams of the first reply to a request, or of the next one if the client repeats a dump."""
-        exchanges = self.replies.get(request)
-        if not exchanges:
-            raise _lacks(request)
+        exchanges = self.replies[request]
         is_dump, _, _ = request
         number = self._replayed.get(request, -1) + 1 if is_dump and repeats else 0
         if number == len(exchanges):
