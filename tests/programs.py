@@ -20,6 +20,7 @@ PROGRAMS = {
         "systemd-analyze": "systemd",
         "tcpdump": "tcpdump",
         "tshark": "tshark",
+        "victoria-metrics": "victoria-metrics",
     },
     "kernel": {
         "ip": "iproute2",
