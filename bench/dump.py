@@ -142,6 +142,18 @@ def to_json() -> None:
     best(lambda: cli.main(["-f", "json"]))
 
 
+def aggregate() -> None:
+    from ipvsnl import cli
+
+    best(lambda: cli.main(["--aggregate"]))
+
+
+def listing() -> None:
+    from ipvsnl import cli
+
+    best(lambda: cli.main(["-f", "list"]))
+
+
 def pyroute2() -> None:
     from pyroute2 import IPVS, IPVSDest, IPVSService
 
@@ -163,7 +175,9 @@ SUBJECTS: "dict[str, Callable[[], None]]" = {
     "to dataclasses": to_dataclasses,
     "to line protocol": to_line_protocol,
     "with --services-only": services_only,
+    "with --aggregate": aggregate,
     "to json": to_json,
+    "to a list": listing,
     "pyroute2, to its objects": pyroute2,
 }
 
