@@ -121,7 +121,7 @@ class Options:
                 raise WrongArguments(f"{one} and {other} exclude each other")
         for option, formats in FORMATS_OF.items():
             if option in given and self.format not in formats:
-                raise WrongArguments(f"{option} works with --format {' or '.join(formats)}, not with {self.format}")
+                raise WrongArguments(f"{option} is for --format {' or '.join(formats)}, not for {self.format}")
         if [name for name, _ in options].count("--netns") > 1:  # of another option the last one counts
             raise WrongArguments("--netns may be given once: run ipvsnl for each namespace")
         self.version = "--version" in given

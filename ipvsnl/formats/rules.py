@@ -37,14 +37,14 @@ def _name(service: "Service") -> str:
 
 def _settings(service: "Service") -> str:
     text = f" -s {service.scheduler}"
-    if service.flags & ServiceFlags.PERSISTENT:
+    if ServiceFlags.PERSISTENT in service.flags:
         text += f" -p {service.timeout}"
         mask = netmask(service)
         if mask:
             text += f" -M {mask}"
     if service.persistence_engine:
         text += f" --pe {service.persistence_engine}"
-    if service.flags & ServiceFlags.ONEPACKET:
+    if ServiceFlags.ONEPACKET in service.flags:
         text += " -o"
     flags = scheduler_flags(service)
     return text if flags is None else f"{text} -b {flags or 'flag-3'}"  # sh and mh have no name for the third
