@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import netlink
 import pytest
-from conftest import capture_path
+from conftest import KERNELS, capture, capture_path
+from test_fuzz import mutate
 
 from ipvsnl.cli import main
 
@@ -106,6 +108,23 @@ def test_a_format_asks_the_kernel_for_no_more_than_it_prints(
     assert main(["--services-only", "-f", format]) == 0
     asked = {command for family, command, _ in kernel.asked() if family == netlink.IPVS}
     assert asked == {netlink.GET_SERVICE, *expected}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_broken_capture_is_printed_or_is_one_line(format: str, tmp_path: Path, capsys: Output) -> None:
+    file = tmp_path / "broken.pcap"
+    statuses = set()
+    for seed in range(60):
+        file.write_bytes(mutate(capture(KERNELS[seed % len(KERNELS)]), random.Random(seed)))
+        status = main(["-f", format, "--replay", str(file)])
+        out, err = capsys.readouterr()
+        statuses.add(status)
+        if status == 0:
+            assert MARKS[format](out) and err == ""
+        else:
+            assert format == "line" or out == ""
+            assert err.startswith("ipvsnl: ") and err.count("\n") == 1
+    assert statuses == {0, 1}
 
 
 def test_the_help_names_every_format_and_option(capsys: Output) -> None:
