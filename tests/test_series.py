@@ -50,3 +50,14 @@ def test_configurations_have_what_makes_names_alike() -> None:
             marks += bool(other)
             shared += bool({(each.address, each.port) for each in pool} & {(each.address, each.port) for each in other})
     assert marks > 10 and shared > 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_prometheus_gets_the_documented_number_of_series(seed: int) -> None:
+    """S services, D real servers: 5 S + 9 D, with --aggregate 10 S, and 5 and the daemons."""
+    entries = configuration(seed)
+    services, destinations = len(entries), sum(len(pool) for _, pool in entries)
+    whole = series_of_prometheus("".join(prometheus.render(Report(entries, **REST))))
+    assert len(whole) == 5 * services + 9 * destinations + 5 + len(REST["daemons"])
+    sums = series_of_prometheus("".join(prometheus.render(Report(entries, aggregate=True, **REST))))
+    assert len(sums) == 10 * services + 5 + len(REST["daemons"])
