@@ -307,7 +307,7 @@ def test_an_interrupt_at_any_instruction_is_status_130(what: str, module: str) -
 def failing_after(services: int) -> netlink.IPVSKernel:
     """A kernel that refuses the real servers of a later service."""
     pool = [netlink.destination(PORT=netlink.be16(port)) for port in range(1, 21)]
-    entries = [(netlink.service(PORT=netlink.be16(port)), pool) for port in range(1, 81)]
+    entries = [(netlink.service(PORT=netlink.be16(port)), pool) for port in range(1, 41)]  # in one datagram
     asked = []
 
     def special(request: netlink.Request) -> "list[netlink.Reply] | None":
@@ -322,14 +322,14 @@ def failing_after(services: int) -> netlink.IPVSKernel:
 
 @pytest.mark.parametrize("format", ["json", "prometheus"])
 def test_a_dump_that_fails_halfway_prints_nothing(format: str, kernel_socket: Any, capsys: Any) -> None:
-    kernel_socket(failing_after(60))
+    kernel_socket(failing_after(30))
     assert main(["-f", format]) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
 
 
 def test_a_dump_that_fails_halfway_has_printed_whole_lines(kernel_socket: Any, capsys: Any) -> None:
-    kernel_socket(failing_after(60))
+    kernel_socket(failing_after(30))
     assert main([]) == 1
     out, err = capsys.readouterr()
     lines = out.splitlines(keepends=True)
