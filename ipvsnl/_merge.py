@@ -18,15 +18,16 @@ The rule. A window is connected
 
     if it is the first of its dump, or if its first entry is in a connected window that was filled before it.
 
-The proof. Claim: the staying entries in all connected windows are the first n staying entries, for some n. This holds
-for no window, with n = 0. Let it hold for all connected windows filled so far, and let W be the next connected window.
-The staying entries in W follow each other, so it is enough that W begins within or right behind the first n. If W is
-the first of its dump, it begins at the head of the list, so the claim holds. Otherwise its first entry e is in an older
-connected window V. When V was filled, the rank of e was at most n, because the staying entries before e are the first
-ones, and those in V before e are covered, like those before V. The rank of e is not higher now. So W begins at a rank
-of at most n, and the claim holds with W. If a connected window reaches the end of the list, no staying entry is behind
-it: n is the number of all staying entries, and the merge is complete. Which other entries came and went does not
-matter.
+The proof. Claim: the staying entries in all connected windows are the first n staying entries, for some n. Before there
+is a connected window this holds with n = 0. Let it hold for the connected windows that were filled so far, and let W be
+the next one. The staying entries in W follow each other without a gap. So it is enough that at most n staying entries
+were before W when W was filled. If W is the first of its dump, none was, because W begins at the head of the list.
+Otherwise the first entry e of W is in an older connected window V. When V was filled, the staying entries before e were
+those before V, which are among the first n because V was connected, and those in V before e, which are among the first
+n by the claim. So the rank of e was at most n, and it has not grown since. Hence the claim holds with W.
+
+If a connected window reaches the end of the list, no staying entry is behind it. Then n is the number of all staying
+entries, and the merge is complete. It does not matter which other entries came and went.
 
 The end. A window reaches the end of the list if its datagram could have held one more entry (`had_room()`). How much a
 datagram can hold is known from SO_MEMINFO (transport.py); a guess does not do, because netlink_dump() falls back to a
