@@ -14,7 +14,7 @@ from ._fastpath import Layouts
 from ._merge import Window, once, settle
 from .errors import DumpInterruptedError, netlink_error
 from .genl import NLM_F_DUMP, Connection, expect
-from .transport import BUFFER_SIZE, SMALL_OFFER
+from .transport import BUFFER_SIZE, MESSAGE, SMALL_OFFER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,41 +66,45 @@ class ListReader:
 
         `context` is passed on to `Rows.make`: for real servers it is the address family of their service.
         """
-        first = self._dump(family, attributes)
-        window = next(first, None)
-        if window is None:
-            return []
-        found = window.entries
-        if window.had_room():
-            next(first, None)  # receives the end of the dump
-        else:
-            found = self._settle([window, *first], family, attributes, context)
+        self._begin(family, attributes)
+        found = self._datagram(family)
+        size, room = self._connection.end, self._connection.transport.room
+        if found and size + MESSAGE <= room:  # nearly all dumps: the list ended in the first datagram
+            self._finish(family)
+        elif found:
+            first = [Window(found, size, room), *self._windows(family)]
+            found = self._settle(first, family, attributes, context)
         if self._command.jumps and len({*map(self._rows.identity, found)}) < len(found):
             found = once(found, self._rows.identity)
         return self._rows.make(found, *context)
 
     def _dump(self, family: int, attributes: bytes) -> "Iterator[Window]":
-        """Begin a dump, and return its windows, each received when it is asked for.
-
-        The kernel fills the first datagram now, and each other one when the one before it is received.
-        """
-        self._connection.begin(family, NLM_F_DUMP, self._command.command, attributes, self._command.doing)
+        """Begin a dump, and return its windows, each received when it is asked for."""
+        self._begin(family, attributes)
         return self._windows(family)
 
-    def _windows(self, family: int) -> "Iterator[Window]":
-        """Yield the windows of the dump that was begun, up to one that reached the end of the list.
+    def _begin(self, family: int, attributes: bytes) -> None:
+        """Begin a dump: the kernel fills the first datagram now, each other one when the one before it is received."""
+        self._connection.begin(family, NLM_F_DUMP, self._command.command, attributes, self._command.doing)
 
-        If entries are added at the head, the kernel then sends the last ones again, for ever if one is added for each
-        datagram. So only so many are received before the dump is given up.
-        """
+    def _windows(self, family: int) -> "Iterator[Window]":
+        """Yield the windows of the dump that was begun, up to one that reached the end of the list."""
         while found := self._datagram(family):
             window = Window(found, self._connection.end, self._connection.transport.room)
             yield window
             if window.had_room():
-                for _ in range(BEYOND):
-                    if not self._datagram(family):
-                        break
+                self._finish(family)
                 return
+
+    def _finish(self, family: int) -> None:
+        """Receive the end of a dump that reached the end of the list.
+
+        If entries are added at the head, the kernel sends the last ones again, for ever if one is added for each
+        datagram. So only so many are received before the dump is given up.
+        """
+        for _ in range(BEYOND):
+            if not self._datagram(family):
+                break
 
     def _datagram(self, family: int) -> "list[Row]":
         """Return the rows of the next datagram that has any; none at the end of the dump."""
