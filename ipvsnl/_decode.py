@@ -44,7 +44,8 @@ class Rows:
     """How the messages of a dump become rows, and rows the model.
 
     `paths` leads to each column of a row, with whether it may be absent. `identifying(row)` picks the columns of the
-    identity, `identity(row)` is what the kernel compares of them, and `make(rows, ...)` makes the objects.
+    identity, and `identity(row)` is what the kernel compares of them. `telling(row)` is one column that mostly differs.
+    `make(rows, ...)` makes the objects.
     """
 
     def __init__(
@@ -58,11 +59,16 @@ class Rows:
         self._attributes = [attribute for attribute in table.attributes if attribute.field != "stats"]
         self.paths = [(f"{name}.{each.name}", each.optional) for each in self._attributes]
         self.paths += [(f"{name}.STATS64.{each.name}", False) for each in STATS64.attributes]
-        columns: list[bool] = []  # whether each belongs to the identity
-        for each in self._attributes:
-            columns += [each.identity] * len(getattr(each.kind, "columns", "1"))
-        self.identifying = itemgetter(*[position for position, is_identity in enumerate(columns) if is_identity])
+        columns: list[str] = []
+        identifying: list[int] = []
+        for attribute in self._attributes:
+            names = getattr(attribute.kind, "columns", (attribute.field,))
+            if attribute.identity:
+                identifying += range(len(columns), len(columns) + len(names))
+            columns += names
+        self.identifying = itemgetter(*identifying)
         self.identity = identity or self.identifying
+        self.telling = itemgetter(columns.index("host" if "host" in columns else "address"))
         self.make = make
 
     def row(self, attributes: bytes) -> "Row":

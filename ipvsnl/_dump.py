@@ -74,7 +74,7 @@ class ListReader:
         elif found:
             first = [Window(found, size, room), *self._windows(family)]
             found = self._settle(first, family, attributes, context)
-        if self._command.jumps and len({*map(self._rows.identity, found)}) < len(found):
+        if self._command.jumps and len({*map(self._rows.telling, found)}) < len(found):  # perhaps there are repeats
             found = once(found, self._rows.identity)
         return self._rows.make(found, *context)
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .attrs import Kind
 
     Part = tuple[int, str, int]  # the number of an attribute, how struct spells its payload, and the size of that
+    Layout = tuple[struct.Struct, list[Any]]
     ToRaw = Callable[[Any, str], Any]
 
 
@@ -70,41 +71,38 @@ class Encoder:
                 values.append(value)
         except (ValueError, TypeError, KeyError, AttributeError, OSError, OverflowError):
             raise ValueError(f"{getattr(entry, field, None)!r} is no {field} that IPVS knows") from None
-        content = _pack(tuple(parts), values)
-        return _nested(self._within, content) if self._within else content
+        return _pack(_layout(tuple(parts), self._within), values)
 
 
 def service_key(key: ServiceKey) -> bytes:
     """Encode a Service.key: the attributes by which the kernel finds a service (ip_vs_genl_parse_service())."""
     mark, family, protocol, address, port = key
-    if mark:
-        return _nested(SERVICE_NUMBER, _pack(BY_FWMARK, (family, mark)))
-    return _nested(SERVICE_NUMBER, _pack(BY_ADDRESS, (family, protocol, address, htons(port))))
+    return _pack(BY_FWMARK, (family, mark)) if mark else _pack(BY_ADDRESS, (family, protocol, address, htons(port)))
 
 
-def _nested(number: int, content: bytes) -> bytes:
-    return HEADER.pack(HEADER.size + len(content), number) + content
-
-
-def _pack(parts: "tuple[Part, ...]", values: "Sequence[Any]") -> bytes:
-    """Pack attributes of these shapes."""
-    layout, arguments = _layout(parts)
+def _pack(layout: "Layout", values: "Sequence[Any]") -> bytes:
+    """Pack the values of the attributes that this layout has."""
+    packer, arguments = layout
     arguments = arguments.copy()
-    arguments[1::2] = values
+    arguments[2::2] = values
     try:
-        return layout.pack(*arguments)
+        return packer.pack(*arguments)
     except struct.error as error:
         raise ValueError(f"a value does not fit its attribute: {error}: {values}") from None
 
 
 @lru_cache(256)
-def _layout(parts: "tuple[Part, ...]") -> "tuple[struct.Struct, list[Any]]":
-    """Return the struct that packs headers and payloads in turn, and its arguments with the headers filled in."""
-    letters, arguments = "=", []
-    for number, letter, size in parts:
-        letters += f"{HEADER.size}s{letter}{-size % NLA_ALIGNTO}x"
+def _layout(parts: "tuple[Part, ...]", within: int) -> "Layout":
+    """Return the struct that packs headers and payloads in turn, and its arguments with the headers filled in.
+
+    The first header is that of the attribute `within`; without one it is empty.
+    """
+    letters = "".join([f"{HEADER.size}s{letter}{-size % NLA_ALIGNTO}x" for _, letter, size in parts])
+    outer = HEADER.pack(HEADER.size + struct.calcsize("=" + letters), within) if within else b""
+    arguments: list[Any] = [outer]
+    for number, _, size in parts:
         arguments += [HEADER.pack(HEADER.size + size, number), None]
-    return struct.Struct(letters), arguments
+    return struct.Struct(f"={len(outer)}s{letters}"), arguments
 
 
 def _part(attribute: "Attribute") -> "Part":
@@ -155,8 +153,10 @@ TO_RAW: "dict[type, ToRaw]" = {
 }
 
 SERVICE_NUMBER = COMMAND.types["SERVICE"][0]
-BY_ADDRESS = tuple(_part(each) for each in SERVICE.attributes if each.identity and each.name != "FWMARK")
-BY_FWMARK = tuple(_part(each) for each in SERVICE.attributes if each.name in ("AF", "FWMARK"))
+BY_ADDRESS = _layout(
+    tuple(_part(each) for each in SERVICE.attributes if each.identity and each.name != "FWMARK"), SERVICE_NUMBER
+)
+BY_FWMARK = _layout(tuple(_part(each) for each in SERVICE.attributes if each.name in ("AF", "FWMARK")), SERVICE_NUMBER)
 
 # What the kernel sends.
 service = Encoder((each for each in SERVICE.attributes if each.name != "STATS"), within="SERVICE").encode

@@ -106,6 +106,7 @@ class NetlinkSocket:
         self._process = os.getpid()
         self.room = 0
         self._offered = LEAST_ROOM  # how many bytes the kernel tries to allocate for the next datagram, at least
+        self._enough = 4096  # the smallest block with that many bytes
         self._asks = True  # for the room of the next datagram
         self._socket = _open() if netns is None else namespaces.call_inside(netns, _open)
         try:
@@ -125,46 +126,48 @@ class NetlinkSocket:
         # insert a reply (netlink_getsockbyportid() in net/netlink/af_netlink.c).
         self._socket.connect((0, 0))
 
-    def _check_process(self) -> None:
-        """Refuse to work in a forked child, which would take replies away from its parent."""
-        if self._process != os.getpid():
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-
     def send(self, request: bytes) -> None:
-        self._check_process()
+        if self._process != os.getpid():  # a forked child would take replies away from its parent
+            raise _closed()
         self._asks = True
         self._socket.send(request)
 
     def recv_into(self, buffer: bytearray) -> int:
-        self._check_process()
+        if self._process != os.getpid():
+            raise _closed()
         offer = self._offer
         try:
-            room, size = self._room_of_next(), self._socket.recv_into(buffer, offer, MSG_TRUNC)
+            room = self._room_of_next() if self._asks else 0
+            size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
         except BlockingIOError:  # rare: the kernel has nearly always replied when send() returns
             self._wait()
-            room, size = self._room_of_next(), self._socket.recv_into(buffer, offer, MSG_TRUNC)
-        # The kernel filled this datagram before it knew the offer, and the next one just now.
-        self.room, self._offered = room, max(self._offered, min(offer, LARGEST_ROOM))
-        # After a datagram that was not full nothing of interest follows, so nobody needs to know the room of that.
-        self._asks = self._asks and size + MESSAGE > room
-        if self._asks or size > offer:
-            self._offer = self._largest
+            room = self._room_of_next()
+            size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
+        self.room = room
+        if offer > self._offered:  # the kernel knew it when it filled the next datagram, which was just now
+            self._offered = min(offer, LARGEST_ROOM)
+            self._enough = 1 << self._offered.bit_length()
+        if self._asks:
+            self._asks = size + MESSAGE > room  # after a datagram that was not full nothing of interest follows
+            if self._asks:
+                self._offer = self._largest
         if size > offer:  # MSG_TRUNC returns the true length of a datagram that did not fit
+            self._offer = self._largest
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         return size
 
     def _room_of_next(self) -> int:
-        """Return how many bytes the datagram that waits could hold, at least; 0 if that is of no interest."""
-        if not self._asks:
-            return 0
+        """Return how many bytes the datagram that waits could hold, at least."""
         try:
             memory = self._socket.getsockopt(SOL_SOCKET, SO_MEMINFO)  # the first number is sk_rmem_alloc
         except OSError:
             return min(self._offered, ASSUMED_ROOM)
         # That is a block, whose size is a power of two, and a struct sk_buff, which is smaller. Only the block of a
         # reply that belongs to no dump may be smaller than a page.
+        if memory >= self._enough:
+            return self._offered
         block: int = 1 << memory.bit_length() >> 1
-        return self._offered if block > self._offered else max(block - SHARED_INFO, LEAST_ROOM)
+        return max(block - SHARED_INFO, LEAST_ROOM)
 
     def _wait(self) -> None:
         """Wait until there is something to receive. SO_RCVTIMEO would start again after each signal (PEP 475)."""
@@ -174,7 +177,7 @@ class NetlinkSocket:
         try:
             waiting.register(self._socket, POLLIN)
         except ValueError:  # another thread has just closed it
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+            raise _closed() from None
         if not waiting.poll(None if self._timeout is None else self._timeout * 1000):
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
@@ -196,11 +199,14 @@ class NetlinkSocket:
 
     def another(self, offer: int, largest: int = BUFFER_SIZE) -> "NetlinkSocket":
         """Open one more in the same network namespace, even if the calling thread or the name has moved to another."""
-        self._check_process()
-        if self._socket.fileno() < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if self._process != os.getpid() or self._socket.fileno() < 0:
+            raise _closed()
         open_one = lambda netns: NetlinkSocket(self._timeout, netns, offer, largest)  # noqa: E731
         return namespaces.open_beside(self, open_one, self._netns)
+
+
+def _closed() -> OSError:
+    return OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 def put(datagram: bytes, buffer: bytearray) -> int:
