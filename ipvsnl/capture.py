@@ -109,7 +109,7 @@ class Replay:
         self._repeats: Request | None = None  # the request that the client of this socket repeats
 
     def send(self, request: bytes) -> None:
-        (self._request,) = genl.messages(request)
+        self._request = next(genl.messages(request))
         self.drain()
         if self._request.type == genl.GENL_ID_CTRL:
             self._rest = self._capture.families()
