@@ -25,17 +25,17 @@ def render(report: "Report") -> "Iterator[str]":
 
 
 def _rules(service: "Service", pool: "list[Destination]") -> str:
-    name = _name(service)
-    return f"-A {name}{_settings(service)}\n" + "".join([f"-a {name}{_destination(each)}\n" for each in pool])
+    name = service_name(service)
+    return f"-A {name}{service_settings(service)}\n" + "".join([f"-a {name}{dest_settings(each)}\n" for each in pool])
 
 
-def _name(service: "Service") -> str:
+def service_name(service: "Service") -> str:
     if service.fwmark is not None:
         return f"-f {service.fwmark} -6" if service.address_family == "inet6" else f"-f {service.fwmark}"
     return f"{PROTOCOLS.get(str(service.protocol), '--xxx-service')} {endpoint(service.address, service.port)}"
 
 
-def _settings(service: "Service") -> str:
+def service_settings(service: "Service") -> str:
     text = f" -s {service.scheduler}"
     if ServiceFlags.PERSISTENT in service.flags:
         text += f" -p {service.timeout}"
@@ -50,7 +50,7 @@ def _settings(service: "Service") -> str:
     return text if flags is None else f"{text} -b {flags or 'flag-3'}"  # sh and mh have no name for the third
 
 
-def _destination(destination: "Destination") -> str:
+def dest_settings(destination: "Destination") -> str:
     text = f" -r {endpoint(destination.address, destination.port)} {FORWARDING.get(destination.forwarding, '(null)')}"
     text += f" -w {destination.weight}"
     if destination.forwarding == "tunnel":
