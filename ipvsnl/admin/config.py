@@ -1,0 +1,138 @@
+"""A virtual service and a real server as they should be, checked when they are made.
+
+The kernel accepts some values silently and handles them wrongly: a firewall mark of 0 is TCP 0.0.0.0:0, and a long
+timeout wraps. Such a value is a ValueError that names the field, so nothing is sent.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from socket import inet_ntop
+from typing import Any, Optional
+
+from .. import _key, model
+from .._schema import DAEMON_STATES, FORWARDING, TUNNEL_TYPES
+from ..model import ServiceFlags, TunnelFlags
+
+U16, S32, U32 = 2**16 - 1, 2**31 - 1, 2**32 - 1
+IPV4_MAPPED = bytes(10) + b"\xff\xff"
+NETMASKS = {"inet": (0, 32), "inet6": (1, 128)}  # the shortest prefix, and that of each client alone
+MAX_TIMEOUT = 4_294_967  # seconds: the kernel keeps ticks in 32 bits, and counts up to 1,000 a second
+DAEMON_NUMBERS = {"sync_id": (0, 255), "sync_maxlen": (1, 65507), "mcast_port": (1, U16), "mcast_ttl": (1, 255)}
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """Describe a virtual service. Its fields are those of `Service`, without counters.
+
+    A service has `protocol`, `address` and `port`, or `fwmark`. The protocol may be a number, and the address an object
+    of the module ipaddress. `address_family` follows from the address, and is "inet" for a mark. A `netmask` of None
+    takes each client alone. The kernel sets the flag HASHED by itself, so the flag is dropped here. If the kernel does
+    not know the scheduler NAME, it looks for the module ip_vs_NAME.
+    """
+
+    protocol: Optional[str] = None
+    address: Optional[str] = None
+    port: Optional[int] = None
+    fwmark: Optional[int] = None
+    address_family: str = ""
+    scheduler: str = "wlc"
+    flags: ServiceFlags = ServiceFlags(0)  # noqa: RUF009
+    timeout: int = 0
+    netmask: Optional[int] = None
+    persistence_engine: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        family = self.address_family or _family(self.address)
+        key = _key.service_key(self.protocol, self.address, self.port, self.fwmark, family)
+        least, most = NETMASKS[family]
+        netmask = most if self.netmask is None else _key.number(self.netmask, "netmask", least, most)
+        flags = ServiceFlags(_key.number(self.flags, "flags", 0, U32) & ~int(ServiceFlags.HASHED))
+        _key.number(self.timeout, "timeout", 0, MAX_TIMEOUT)
+        _check_name("scheduler", self.scheduler, 15)
+        _settle(self, address_family=family, netmask=netmask, flags=flags)
+        if self.fwmark is None:
+            _settle(self, protocol=_key.PROTOCOLS.get(key[2]) or str(key[2]), address=_text(key[3]))
+        if self.persistence_engine is not None:
+            _check_name("persistence_engine", self.persistence_engine, 16)
+
+    @property
+    def key(self) -> _key.ServiceKey:
+        """Return what identifies the service, as Service.key does."""
+        return _key.service_key(self.protocol, self.address, self.port, self.fwmark, self.address_family)
+
+
+@dataclass(frozen=True)
+class DestinationConfig:
+    """Describe a real server. Its fields are those of `Destination`, without counts and counters.
+
+    `forwarding` has no default, because other libraries have three different ones. `address_family` follows from the
+    address, which may be an object of the module ipaddress.
+    """
+
+    address: str
+    port: int
+    forwarding: str
+    weight: int = 1
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+    tunnel_type: str = "ipip"
+    tunnel_port: int = 0
+    tunnel_flags: TunnelFlags = TunnelFlags(0)  # noqa: RUF009
+    address_family: str = ""
+
+    def __post_init__(self) -> None:
+        family = self.address_family or _family(self.address)
+        packed = _key.pack_address(_key.family_number(family), self.address)
+        is_multicast = packed[0] >> 4 == 0xE if len(packed) == 4 else packed[0] == 0xFF
+        if is_multicast or not any(packed) or packed == b"\xff" * 4 or packed[:12] == IPV4_MAPPED:
+            raise ValueError(f"the address of a real server is that of one host, not {self.address}")
+        for field, most in {"port": U16, "weight": S32, "upper_threshold": S32, "tunnel_port": U16}.items():
+            _key.number(getattr(self, field), field, 0, most)
+        _key.number(self.lower_threshold, "lower_threshold, with this upper_threshold,", 0, self.upper_threshold)
+        _check_choice("forwarding", self.forwarding, FORWARDING.values(), 7)
+        _check_choice("tunnel_type", self.tunnel_type, TUNNEL_TYPES.values(), 255)
+        _key.number(self.tunnel_port, "the tunnel_port of gue", self.tunnel_type == "gue", U16)
+        flags = TunnelFlags(_key.number(self.tunnel_flags, "tunnel_flags", 0, U16))
+        _settle(self, address=_text(packed), address_family=family, tunnel_flags=flags)
+
+
+def check_daemon(daemon: model.Daemon) -> None:
+    """Refuse a daemon that the kernel would start with other settings."""
+    _check_choice("state", daemon.state, DAEMON_STATES.values())
+    if not isinstance(daemon.mcast_ifn, str) or not 1 <= len(daemon.mcast_ifn.encode()) <= 15:
+        raise ValueError(f"mcast_ifn is the name of a network interface, not {daemon.mcast_ifn!r}")
+    for field, (least, most) in DAEMON_NUMBERS.items():
+        if field == "sync_id" or getattr(daemon, field) is not None:
+            _key.number(getattr(daemon, field), field, least, most)
+
+
+def to_config(entry: Any, kind: Any) -> Any:
+    """Return the config that asks for an entry as it was read. A config is returned as it is."""
+    if isinstance(entry, kind):
+        return entry
+    return kind(**{field.name: getattr(entry, field.name) for field in fields(kind)})
+
+
+def _settle(config: Any, **values: Any) -> None:
+    vars(config).update(values)  # a frozen dataclass refuses assignment
+
+
+def _family(address: Any) -> str:
+    return "inet6" if ":" in str(address) else "inet"
+
+
+def _text(packed: bytes) -> str:
+    return inet_ntop(_key.HOST_FAMILIES[2 if len(packed) == 4 else 10], packed)
+
+
+def _check_choice(field: str, value: Any, names: "Iterable[str]", most: int = -1) -> None:
+    """Refuse a value that is none of the names, and no number up to `most` as text."""
+    if value not in tuple(names) and not (re.fullmatch("[0-9]{1,3}", str(value)) and int(value) <= most):
+        raise ValueError(f"{field} is one of {', '.join(names)}, not {value!r}")
+
+
+def _check_name(field: str, name: Any, longest: int) -> None:
+    """Refuse what cannot be the name of a module: the kernel makes one of it."""
+    if not isinstance(name, str) or not re.fullmatch(f"[A-Za-z0-9_-]{{1,{longest}}}", name):
+        raise ValueError(f"{field} has 1 to {longest} letters, digits, _ and -, not {name!r}")
