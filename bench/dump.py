@@ -36,18 +36,27 @@ GUEST_PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-s
 
 
 def main() -> int:
-    options = arguments_of_main()
+    options = arguments_of_main(__doc__, 200)
     services, dests = options.services, options.dests
-    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # not every user's PATH has ipvsadm
     here = IN_GUEST or (os.geteuid() == 0 and Path("/proc/net/ip_vs").exists())
-    needed = PROGRAMS if here else {**PROGRAMS, **GUEST_PROGRAMS}
-    missing = [package for program, package in needed.items() if shutil.which(program) is None]
+    missing = missing_packages(here)
     if missing:
-        return fail(f"this needs Debian's {' '.join(missing)}: run apt-get install {' '.join(missing)} as root")
-    if here:
-        return measure(services, dests)
+        return fail(missing)
+    return measure(services, dests) if here else in_guest(options)
+
+
+def missing_packages(here: bool) -> str:
+    """Say which programs are missing, to measure here or in a virtual machine."""
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # not every user's PATH has ipvsadm
+    needed = PROGRAMS if here else {**PROGRAMS, **GUEST_PROGRAMS}
+    missing = " ".join([package for program, package in needed.items() if shutil.which(program) is None])
+    return missing and f"this needs Debian's {missing}: run apt-get install {missing} as root"
+
+
+def in_guest(options: argparse.Namespace) -> int:
+    """Run this script again in a virtual machine whose clock counts instructions."""
     if not Path(sys.executable).with_name("vng").exists():
-        return fail("this needs virtme-ng: run ./run-tests once, then .venv/bin/python bench/dump.py")
+        return fail(f"this needs virtme-ng: run ./run-tests once, then .venv/bin/python bench/{Path(sys.argv[0]).name}")
     import kernels
     from guest import Guest
 
@@ -55,15 +64,9 @@ def main() -> int:
         image = kernels.kernel(options.kernel)
     except (kernels.Unavailable, ValueError) as error:
         return fail(str(error))
-    command = [
-        "env",
-        "IPVSNL_GUEST=1",
-        f"PATH={os.environ['PATH']}",
-        sys.executable,
-        "-B",
-        *sys.argv[:1],
-    ]
-    guest = Guest(image, [*command, str(services), str(dests)], ROOT, time_limit=1800, qemu=INSTRUCTIONS)
+    command = ["env", "IPVSNL_GUEST=1", f"PATH={os.environ['PATH']}", sys.executable, "-B", sys.argv[0]]
+    numbers = [str(options.services), str(options.dests)]
+    guest = Guest(image, [*command, *numbers], ROOT, time_limit=3600, qemu=INSTRUCTIONS)
     try:
         while not guest.poll():
             time.sleep(0.2)
@@ -73,9 +76,9 @@ def main() -> int:
         guest.close()
 
 
-def arguments_of_main() -> argparse.Namespace:
-    parser = arguments.Parser(__doc__)
-    parser.add_argument("services", metavar="SERVICES", nargs="?", type=arguments.count, default=200)
+def arguments_of_main(description: "str | None", services: int) -> argparse.Namespace:
+    parser = arguments.Parser(description)
+    parser.add_argument("services", metavar="SERVICES", nargs="?", type=arguments.count, default=services)
     parser.add_argument("dests", metavar="DESTS", nargs="?", type=arguments.count, default=20)
     parser.add_argument("kernel", metavar="KERNEL", nargs="?", default="6.1")
     options = parser.parse_args()
@@ -85,7 +88,7 @@ def arguments_of_main() -> argparse.Namespace:
 
 
 def fail(message: str) -> int:
-    print(f"dump.py: {message}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     return 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-SCRIPTS = ["codec.py", "dump.py", "fleet.py"]
+SCRIPTS = ["apply.py", "codec.py", "dump.py", "fleet.py"]
 
 
 def bench(*arguments: "str | Path", path: "str | Path" = "/usr/bin:/bin") -> "subprocess.CompletedProcess[str]":
