@@ -231,6 +231,14 @@ def test_drain_sets_weight_0_last_and_resets_nothing() -> None:
     ]
 
 
+def test_an_edit_to_weight_0_comes_after_the_other_edits() -> None:
+    before = [(WEB, [real(1), real(2, weight=0)])]
+    assert words(plan(read(before), [(WEB, [real(1, weight=0), real(2)])])) == [
+        "-e -t 10.0.0.1:80 -r 192.0.2.2:80 -m -w 1",
+        "-e -t 10.0.0.1:80 -r 192.0.2.1:80 -m -w 0",
+    ]
+
+
 def test_a_new_service_with_mh_is_filled_before_it_gets_its_scheduler() -> None:
     service = replace(WEB, scheduler="mh", flags=ServiceFlags.SCHED2)
     assert words(plan([], [(service, [real(1)])])) == [
