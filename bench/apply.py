@@ -4,8 +4,9 @@
     .venv/bin/python bench/apply.py [SERVICES [DESTS [KERNEL]]]    by default 500 services of 20 real servers, Linux 6.1
 
 apply() is measured beside `ipvsadm -R` and pyroute2, which takes part if it is installed; plan() beside a dump. The
-benchmark boots the kernel as bench/dump.py does, with a clock that counts instructions, one a nanosecond. Each subject
-has a network namespace of its own, because deleted real servers make later additions slower for two minutes.
+benchmark boots the kernel as bench/dump.py does, with a clock that counts instructions, one a nanosecond. It counts the
+processor's time of each subject: the elapsed time of `ipvsadm -R` differs from run to run. Each subject has a network
+namespace of its own, because deleted real servers make later additions slower for two minutes.
 """
 
 import resource
