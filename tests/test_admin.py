@@ -65,6 +65,14 @@ def test_errors_are_those_of_python_as_well() -> None:
         admin.add_service(ServiceConfig("tcp", "10.0.0.2", 80, scheduler="nosuch"))
 
 
+def test_of_scheduler_and_engine_the_one_that_is_strange_is_named() -> None:
+    admin = Admin(transport=testing.Kernel())
+    for scheduler, engine, what in (("nosuch", "sip", "scheduler"), ("rr", "nosuch", "persistence engine")):
+        with pytest.raises(NotFoundError, match=r"ip_vs.*nosuch") as caught:
+            admin.add_service(service(scheduler=scheduler, persistence_engine=engine))
+        assert caught.value.what == what
+
+
 def test_zero_leaves_connections() -> None:
     kernel = testing.Kernel(
         [(testing.service(stats=testing.stats(cps=1)), [testing.destination(active_connections=3)])]
