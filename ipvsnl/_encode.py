@@ -6,12 +6,12 @@ for each attribute costs 15 times as much. The struct is made once for each set 
 
 import struct
 import sys
-from _socket import htons, inet_pton
+from _socket import htons
 from functools import lru_cache
 from operator import attrgetter
 from types import SimpleNamespace
 
-from ._key import FAMILY_NUMBERS, HOST_FAMILIES, ServiceKey, pack_address
+from ._key import FAMILY_NUMBERS, ServiceKey, pack_address
 from ._schema import (
     COMMAND,
     DAEMON,
@@ -173,27 +173,21 @@ destination_key = Encoder((each for each in DEST.attributes if each.identity), w
 daemon_key = Encoder((each for each in DAEMON.attributes if each.identity), within="DAEMON").encode
 
 DEST_NUMBER = COMMAND.types["DEST"][0]
-ENDPOINT, (ADDRESS_HEADER, _, PORT_HEADER, _) = _layout(
-    tuple(_part(each) for each in DEST.attributes if each.field in ("address", "port"))
-)
+ENDPOINT = _layout(tuple(_part(each) for each in DEST.attributes if each.field in ("address", "port")), 0)
 SETTINGS = [each for each in DEST.attributes if not (each.counted or each.field in ("address", "port"))]
 _settings_of = attrgetter(*[each.field for each in SETTINGS])
-_last: "tuple[Any, bytes, bytes]" = None, b"", b""
 
 
 def destination_request(destination: "Any") -> bytes:
-    """Encode a real server without what the kernel counts.
+    """Encode a real server without what the kernel counts."""
+    header, settings = _destination_settings(_settings_of(destination))
+    packed = pack_address(FAMILY_NUMBERS[destination.address_family], destination.address)
+    return header + _pack(ENDPOINT, (packed, htons(destination.port))) + settings
 
-    Most real servers have the settings of the one before, which are encoded once.
-    """
-    global _last
-    settings = _settings_of(destination)
-    last = _last  # another thread may replace it
-    if last[0] != settings:
-        fields = dict(zip([each.field for each in SETTINGS], settings))
-        encoded = Encoder(SETTINGS).encode(SimpleNamespace(**fields))
-        header = HEADER.pack(HEADER.size + ENDPOINT.size + len(encoded), DEST_NUMBER)
-        last = _last = settings, header, encoded
-    _, header, encoded = last
-    packed = inet_pton(HOST_FAMILIES[FAMILY_NUMBERS[destination.address_family]], destination.address)
-    return header + ENDPOINT.pack(ADDRESS_HEADER, packed, PORT_HEADER, htons(destination.port)) + encoded
+
+@lru_cache(256)
+def _destination_settings(values: "tuple[Any, ...]") -> "tuple[bytes, bytes]":
+    """Encode all but address and port, with the header of the whole, because most real servers share their settings."""
+    fields = dict(zip([each.field for each in SETTINGS], values))
+    encoded = Encoder(SETTINGS).encode(SimpleNamespace(**fields))
+    return HEADER.pack(HEADER.size + ENDPOINT[0].size + len(encoded), DEST_NUMBER), encoded
