@@ -12,6 +12,7 @@ from operator import itemgetter
 from ._key import ADDRESS_FAMILIES, ADDRESS_SIZES, FAMILY_NUMBERS, HOST_FAMILIES, PROTOCOLS, ServiceKey
 from ._schema import (
     COMMAND,
+    DAEMON,
     DAEMON_STATES,
     DEST,
     FORWARDING,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     Row = tuple[Any, ...]
-
 
 AF_INET = FAMILY_NUMBERS["inet"]
 ABSENT = b""  # what a row holds of an optional attribute that was not sent
@@ -59,16 +59,11 @@ class Rows:
         self._attributes = [attribute for attribute in table.attributes if attribute.field != "stats"]
         self.paths = [(f"{name}.{each.name}", each.optional) for each in self._attributes]
         self.paths += [(f"{name}.STATS64.{each.name}", False) for each in STATS64.attributes]
-        columns: list[str] = []
-        identifying: list[int] = []
-        for attribute in self._attributes:
-            names = getattr(attribute.kind, "columns", (attribute.field,))
-            if attribute.identity:
-                identifying += range(len(columns), len(columns) + len(names))
-            columns += names
-        self.identifying = itemgetter(*identifying)
+        columns = [each for each in self._attributes for _ in range(each.kind.columns)]
+        self.identifying = itemgetter(*[position for position, each in enumerate(columns) if each.identity])
         self.identity = identity or self.identifying
-        self.telling = itemgetter(columns.index("host" if "host" in columns else "address"))
+        address = next(each for each in columns if each.field == "address")
+        self.telling = itemgetter(columns.index(address) + address.kind.columns // 2)  # the host, if it is split
         self.make = make
 
     def row(self, attributes: bytes) -> "Row":
@@ -291,23 +286,18 @@ def decode_timeouts(attributes: bytes) -> Timeouts:
     """Decode Timeouts from the attributes of an IPVS_CMD_SET_CONFIG."""
     values = TIMEOUTS.decode(attributes)
     # Only compiled-in protocols are sent: CONFIG_IP_VS_PROTO_TCP gives the first two, CONFIG_IP_VS_PROTO_UDP the third.
-    return Timeouts(values.get("TIMEOUT_TCP", 0), values.get("TIMEOUT_TCP_FIN", 0), values.get("TIMEOUT_UDP", 0))
+    return Timeouts(**{each.field: values.get(each.name, 0) for each in TIMEOUTS.attributes})
 
 
 def decode_daemon(attributes: bytes) -> Daemon:
     """Decode a Daemon from the attributes of an IPVS_CMD_NEW_DAEMON."""
     values = COMMAND.decode(attributes)["DAEMON"]
-    group = None
-    if "MCAST_GROUP" in values:
-        group = address_text("inet", values["MCAST_GROUP"])
-    elif "MCAST_GROUP6" in values:
-        group = address_text("inet6", values["MCAST_GROUP6"])
-    return Daemon(
-        state=name_of(DAEMON_STATES, values["STATE"]),
-        mcast_ifn=values["MCAST_IFN"],
-        sync_id=values["SYNC_ID"],
-        sync_maxlen=values.get("SYNC_MAXLEN"),
-        mcast_group=group,
-        mcast_port=values.get("MCAST_PORT"),
-        mcast_ttl=values.get("MCAST_TTL"),
-    )
+    fields: dict[str, Any] = dict.fromkeys(Daemon.__match_args__)
+    for each in DAEMON.attributes:
+        if each.name in values or not each.optional:
+            fields[each.field] = values[each.name]
+    fields["state"] = name_of(DAEMON_STATES, fields["state"])
+    group = fields["mcast_group"]
+    if group is not None:
+        fields["mcast_group"] = address_text("inet" if len(group) == 4 else "inet6", group)
+    return Daemon(**fields)

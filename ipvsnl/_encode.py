@@ -11,26 +11,10 @@ from functools import lru_cache
 from operator import attrgetter
 from types import SimpleNamespace
 
-from ._key import FAMILY_NUMBERS, ServiceKey, pack_address
-from ._schema import (
-    COMMAND,
-    DAEMON,
-    DEST,
-    INFO,
-    SERVICE,
-    TIMEOUTS,
-    Address,
-    Flags,
-    Group,
-    Name,
-    Named,
-    Netmask,
-    Port,
-    SplitAddress,
-    Table,
-    Version,
-)
-from .attrs import HEADER, NLA_ALIGNTO, Scalar, Text, u32
+from . import _schema
+from ._key import ADDRESS_FAMILIES, FAMILY_NUMBERS, PROTOCOLS, ServiceKey, pack_address
+from ._schema import COMMAND, DAEMON, DEST, INFO, SERVICE, STATS64, TIMEOUTS
+from .attrs import HEADER, NLA_ALIGNTO, Scalar, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +30,14 @@ if TYPE_CHECKING:
 
 
 class Encoder:
-    """Encodes entries by these attributes, inside the attribute `within` of a command if it is given."""
+    """An encoder of entries to these attributes, nested in the attribute `within` of a command if it is given."""
 
     def __init__(self, attributes: "Iterable[Attribute]", within: str = "") -> None:
         self._within = COMMAND.types[within][0] if within else 0
         self._plan: list[tuple[str, ToRaw | None, Part | None, int]] = []
         for each in attributes:
             part = _part(each) if isinstance(each.kind, Scalar) else None
-            self._plan.append((each.field, _to_raw(each.kind), part, each.number))
+            self._plan.append((each.field, TO_RAW.get(each.kind), part, each.number))
 
     def encode(self, entry: "Any") -> bytes:
         """Encode one entry, without the fields that are None.
@@ -113,18 +97,9 @@ def _part(attribute: "Attribute") -> "Part":
     return attribute.number, letter, struct.calcsize("=" + letter)
 
 
-def _to_raw(kind: "Kind") -> "ToRaw | None":
-    """Return what turns a field into what struct packs, given the address family of its entry; None for no change."""
-    if isinstance(kind, Table):
-        inner = Encoder(kind.attributes)
-        return lambda value, family: inner.encode(value)
-    if isinstance(kind, Named):
-        numbers = {name: number for number, name in kind.names.items()}
-        return lambda value, family: numbers[value] if value in numbers else int(value)
-    if isinstance(kind, Group):
-        group = FAMILY_NUMBERS["inet6" if kind.size == 16 else "inet"]
-        return lambda value, family: pack_address(group, value) if (":" in value) == (kind.size == 16) else None
-    return TO_RAW.get(type(kind))
+def _numbers(names: "dict[int, str]") -> "ToRaw":
+    numbers = {name: number for number, name in names.items()}
+    return lambda name, family: numbers[name] if name in numbers else int(name)
 
 
 def _nf_inet_addr(text: str, family: str) -> bytes:
@@ -138,20 +113,41 @@ def _netmask(bits: int, family: str) -> int:
     return int.from_bytes(mask.to_bytes(4, "big"), sys.byteorder)
 
 
+def _group(text: str, family: str) -> "bytes | None":
+    return None if ":" in text else pack_address(FAMILY_NUMBERS["inet"], text)
+
+
+def _group6(text: str, family: str) -> "bytes | None":
+    return pack_address(FAMILY_NUMBERS["inet6"], text) if ":" in text else None
+
+
 def _version(text: str, family: str) -> int:
     first, second, third = map(int, text.split("."))
     return first << 16 | second << 8 | third
 
 
-TO_RAW: "dict[type, ToRaw]" = {
-    Port: lambda port, family: htons(port),
-    Netmask: _netmask,
-    Flags: lambda flags, family: u32.encode(flags) + u32.encode(0xFFFFFFFF),
-    Address: _nf_inet_addr,
-    SplitAddress: _nf_inet_addr,
-    Name: lambda name, family: name.encode() + b"\0",
-    Text: lambda text, family: text.encode() + b"\0",
-    Version: _version,
+def _counters(stats: "Any", family: str) -> bytes:
+    return counters(stats)
+
+
+# What turns a field into what struct packs, given the address family of its entry. Other kinds need no change.
+TO_RAW: "dict[Kind, ToRaw]" = {
+    _schema.address_family: _numbers(ADDRESS_FAMILIES),
+    _schema.protocol: _numbers(PROTOCOLS),
+    _schema.forwarding: _numbers(_schema.FORWARDING),
+    _schema.tunnel_type: _numbers(_schema.TUNNEL_TYPES),
+    _schema.daemon_state: _numbers(_schema.DAEMON_STATES),
+    _schema.port: lambda port, family: htons(port),
+    _schema.netmask: _netmask,
+    _schema.version: _version,
+    _schema.flags: lambda flags, family: _schema.flags.encode(flags),
+    _schema.address: _nf_inet_addr,
+    _schema.split_address: _nf_inet_addr,
+    _schema.group: _group,
+    _schema.group6: _group6,
+    _schema.name: lambda name, family: text.encode(name),
+    text: lambda value, family: text.encode(value),
+    STATS64: _counters,
 }
 
 SERVICE_NUMBER = COMMAND.types["SERVICE"][0]
@@ -161,6 +157,7 @@ BY_ADDRESS = _layout(
 BY_FWMARK = _layout(tuple(_part(each) for each in SERVICE.attributes if each.name in ("AF", "FWMARK")), SERVICE_NUMBER)
 
 # What the kernel sends.
+counters = Encoder(STATS64.attributes).encode
 service = Encoder((each for each in SERVICE.attributes if each.name != "STATS"), within="SERVICE").encode
 destination = Encoder((each for each in DEST.attributes if each.name != "STATS"), within="DEST").encode
 daemon = Encoder(DAEMON.attributes, within="DAEMON").encode

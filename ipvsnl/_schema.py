@@ -7,15 +7,12 @@ _decode.py and _encode.py derive their tables from these lines. A new attribute 
 field in model.py and one line in the loop of _decode.py. tests/test_schema.py fails until all three agree.
 """
 
-from ._key import ADDRESS_FAMILIES, PROTOCOLS
-from .attrs import Binary, Nest, Scalar, binary, s32, text, u8, u16, u32, u64
+from .attrs import Kind, Nest, Scalar, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from .attrs import Kind
 
 FAMILY_NAME = "IPVS"
 
@@ -42,23 +39,7 @@ TUNNEL_TYPES = {0: "ipip", 1: "gue", 2: "gre"}  # IP_VS_CONN_F_TUNNEL_TYPE_*
 DAEMON_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_*
 
 
-class Named(Scalar):
-    """A number that the model calls by a name, or by its digits where it has none."""
-
-    def __init__(self, letter: str, names: "dict[int, str]") -> None:
-        super().__init__(letter)
-        self.names = names
-
-
-class Port(Scalar):
-    """A port in network byte order, read and written as a number in host byte order is."""
-
-
-class Netmask(Scalar):
-    """A mask in network byte order for IPv4, the prefix length in host byte order for IPv6."""
-
-
-class Flags:
+class Flags(Kind):
     """struct ip_vs_flags: flags, and a mask of those that a request means. A row holds the flags."""
 
     def decode(self, payload: bytes) -> int:
@@ -73,44 +54,21 @@ class Flags:
         return "I4x"
 
 
-class Address(Binary):
-    """union nf_inet_addr: 16 bytes, an IPv4 address in the first 4."""
-
-
-class SplitAddress:
+class SplitAddress(Kind):
     """union nf_inet_addr as three columns of a row: network, host and rest.
 
     Of an IPv4 address these are 3 bytes, of which a dump has few, the number in the fourth, and 12 bytes of padding.
     """
 
-    columns = ("network", "host", "rest")
+    columns = 3
 
     def decode(self, payload: bytes) -> "tuple[bytes, int, bytes]":
         if len(payload) not in (4, 16):
             raise DecodeError(f"an address of {len(payload)} bytes")
         return payload[:3], payload[3], payload[4:]
 
-    def encode(self, value: "tuple[bytes, int, bytes]") -> bytes:
-        network, host, rest = value
-        return network + bytes([host]) + rest
-
     def format(self, size: int) -> str:
         return "3sB12s" if size == 16 else ""
-
-
-class Group(Binary):
-    """A multicast address of so many bytes: the model has one field for those of both families."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-
-class Version(Scalar):
-    """IP_VS_VERSION_CODE, a byte for each part: NVERSION() in include/uapi/linux/ip_vs.h."""
-
-
-class Name(Binary):
-    """A string that ends in NUL. A row holds its bytes, because a dump repeats few of them."""
 
 
 class Attribute:
@@ -148,17 +106,21 @@ class Table(Nest):
         self.attributes = attributes
 
 
-address_family = Named("H", ADDRESS_FAMILIES)
-protocol = Named("H", PROTOCOLS)
-forwarding = Named("I", FORWARDING)
-tunnel_type = Named("B", TUNNEL_TYPES)
-daemon_state = Named("I", DAEMON_STATES)
-port = Port("H")
-netmask = Netmask("I")
+# The kinds. A row holds numbers and bytes; _decode.py and _encode.py turn them into what the model has, and back.
+address_family = Scalar("H")
+protocol = Scalar("H")
+forwarding = Scalar("I")
+tunnel_type = Scalar("B")
+daemon_state = Scalar("I")
+port = Scalar("H")  # in network byte order, read as a number in host byte order is
+netmask = Scalar("I")  # a mask in network byte order for IPv4, the prefix length in host byte order for IPv6
+version = Scalar("I")  # IP_VS_VERSION_CODE, a byte for each part: NVERSION() in include/uapi/linux/ip_vs.h
 flags = Flags()
-address = Address()
+address = Kind()  # union nf_inet_addr: 16 bytes, an IPv4 address in the first 4
 split_address = SplitAddress()
-name = Name()
+group = Kind()  # a multicast address of 4 bytes
+group6 = Kind()  # and of 16 bytes: the model has one field for both
+name = Kind()  # a string that ends in NUL: bytes, because a dump repeats few names
 
 # fmt: off
 STATS = Table("IPVS_STATS_ATTR", [
@@ -215,12 +177,12 @@ DAEMON = Table("IPVS_DAEMON_ATTR", [
     Attribute(4, "SYNC_MAXLEN", u16, "sync_maxlen", optional=True),  # these five since Linux 4.3
     Attribute(7, "MCAST_PORT", u16, "mcast_port", optional=True),  # host byte order, unlike the other ports
     Attribute(8, "MCAST_TTL", u8, "mcast_ttl", optional=True),
-    Attribute(6, "MCAST_GROUP6", Group(16), "mcast_group", optional=True),
-    Attribute(5, "MCAST_GROUP", Group(4), "mcast_group", optional=True),
+    Attribute(6, "MCAST_GROUP6", group6, "mcast_group", optional=True),
+    Attribute(5, "MCAST_GROUP", group, "mcast_group", optional=True),
 ])
 
 INFO = Table("IPVS_INFO_ATTR", [
-    Attribute(1, "VERSION", Version("I"), "version"),
+    Attribute(1, "VERSION", version, "version"),
     Attribute(2, "CONN_TAB_SIZE", u32, "connection_table_size"),
 ])
 

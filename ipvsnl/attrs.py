@@ -8,38 +8,36 @@ Lengths are checked before a payload is read. A length beyond its parent, or a p
 DecodeError that names the attribute.
 """
 
+from collections.abc import Mapping
 from struct import Struct
 
+from ._typing import typing
 from .errors import DecodeError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any, Protocol
-
-    class Kind(Protocol):
-        """How to decode and encode a payload, and how struct spells one of `size` bytes.
-
-        The format is "" where the bytes must be checked; _fastpath.py then leaves the message to the careful path.
-        """
-
-        def decode(self, payload: bytes) -> Any: ...
-
-        def encode(self, value: Any) -> bytes: ...
-
-        def format(self, size: int) -> str: ...
-
-    ValuesBase = dict[str, Any]
-else:
-    ValuesBase = dict
-
 
 HEADER = Struct("=HH")  # struct nlattr: nla_len, nla_type, host byte order
 NLA_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED (0x8000) and NLA_F_NET_BYTEORDER (0x4000), which kernels set or not
 NLA_ALIGNTO = 4
 
 
-class Scalar:
+class Kind:
+    """How to decode and encode a payload. This base class leaves its bytes as they are."""
+
+    columns = 1  # of a row of _fastpath.py
+
+    def decode(self, payload: bytes) -> "typing.Any":
+        """Return the value of a payload."""
+        return payload
+
+    def encode(self, value: "typing.Any") -> bytes:
+        """Return the payload of a value."""
+        return bytes(value)
+
+    def format(self, size: int) -> str:
+        """Return how struct spells a payload of `size` bytes, "" if the payload must be decoded to be checked."""
+        return f"{size}s"
+
+
+class Scalar(Kind):
     """An integer in host byte order, of the size that a letter of struct has."""
 
     def __init__(self, letter: str) -> None:
@@ -59,7 +57,7 @@ class Scalar:
         return self.letter
 
 
-class Text:
+class Text(Kind):
     """A string that ends in NUL. As in the kernel, bytes after the NUL do not count."""
 
     def decode(self, payload: bytes) -> str:
@@ -78,30 +76,17 @@ class Text:
         return ""
 
 
-class Binary:
-    """Bytes without a format."""
-
-    def decode(self, payload: bytes) -> bytes:
-        return payload
-
-    def encode(self, value: bytes) -> bytes:
-        return value
-
-    def format(self, size: int) -> str:
-        return f"{size}s"
-
-
-class Values(ValuesBase):
+class Values(dict[str, "typing.Any"]):
     """Decoded attributes by name. A missing key is a DecodeError that names the attribute."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
 
-    def __missing__(self, name: str) -> "Any":
+    def __missing__(self, name: str) -> "typing.Any":
         raise DecodeError(f"{self.prefix}_{name} is missing")
 
 
-class Nest:
+class Nest(Kind):
     """A sequence of attributes.
 
     `table` maps each type to its name and kind. `prefix` is the prefix of the names in the kernel's header, for
@@ -128,7 +113,7 @@ class Nest:
                     raise DecodeError(f"{self.prefix}_{name}: {error.what}") from None
         return values
 
-    def encode(self, values: "Mapping[str, Any]") -> bytes:
+    def encode(self, values: "Mapping[str, typing.Any]") -> bytes:
         """Encode values by name, in their order."""
         parts = []
         for name, value in values.items():
@@ -162,4 +147,4 @@ u32 = Scalar("I")
 s32 = Scalar("i")
 u64 = Scalar("Q")
 text = Text()
-binary = Binary()
+binary = Kind()

@@ -165,14 +165,8 @@ class Client:
             address_family = "inet6" if ":" in str(address) else "inet"
         key = service_key(protocol, address, port, fwmark, address_family)
         try:
-            attributes = self._take_turn(
-                lambda: self._connection.request(
-                    self._family,
-                    _schema.GET_SERVICE,
-                    _encode.service_key(key),
-                    reply=_schema.NEW_SERVICE,
-                    doing="asking for a service",
-                )
+            attributes = self._request(
+                _schema.GET_SERVICE, _schema.NEW_SERVICE, "reading a service", _encode.service_key(key)
             )
         except NetlinkError as error:
             if error.errno != errno.ESRCH:
@@ -184,32 +178,28 @@ class Client:
 
     def info(self) -> Info:
         """Return the version of IPVS and the size of its connection table (IPVS_CMD_GET_INFO)."""
-        return _decode.decode_info(self._take_turn(lambda: self._request_info(self._connection)))
+        return _decode.decode_info(self._request(_schema.GET_INFO, _schema.SET_INFO, "reading the version"))
 
     def timeouts(self) -> Timeouts:
         """Return the timeouts of TCP and UDP connections, seconds (IPVS_CMD_GET_CONFIG)."""
-        return _decode.decode_timeouts(
-            self._take_turn(
-                lambda: self._connection.request(
-                    self._family, _schema.GET_CONFIG, b"", reply=_schema.SET_CONFIG, doing="asking for the timeouts"
-                )
-            )
-        )
+        attributes = self._request(_schema.GET_CONFIG, _schema.SET_CONFIG, "reading the timeouts")
+        return _decode.decode_timeouts(attributes)
 
     def daemons(self) -> list[Daemon]:
         """Return the running synchronisation daemons: a master, a backup, both or none (IPVS_CMD_GET_DAEMON)."""
-        messages = self._take_turn(
-            lambda: list(
-                self._connection.dump(
-                    self._family, _schema.GET_DAEMON, b"", reply=_schema.NEW_DAEMON, doing="dumping the daemons"
-                )
-            )
-        )
-        return [_decode.decode_daemon(message.attributes()) for message in messages]
 
-    def _request_info(self, connection: Connection) -> bytes:
-        return connection.request(
-            self._family, _schema.GET_INFO, b"", reply=_schema.SET_INFO, doing="asking for the version"
+        def read() -> list[Daemon]:
+            dump = self._connection.dump(
+                self._family, _schema.GET_DAEMON, b"", reply=_schema.NEW_DAEMON, doing="dumping the daemons"
+            )
+            return [_decode.decode_daemon(message.attributes()) for message in dump]
+
+        return self._take_turn(read)
+
+    def _request(self, command: int, reply: int, doing: str, attributes: bytes = b"") -> bytes:
+        """Send a request, and return the attributes of the reply."""
+        return self._take_turn(
+            lambda: self._connection.request(self._family, command, attributes, reply=reply, doing=doing)
         )
 
     def _destination_reader(self) -> ListReader:
@@ -228,7 +218,10 @@ class Client:
         if self._other:
             connection = Connection(self._other)
             try:
-                self._request_info(connection)  # the kernel learns the offer from the next datagram that is received
+                # The kernel learns the offer when the next datagram is received.
+                connection.request(
+                    self._family, _schema.GET_INFO, b"", reply=_schema.SET_INFO, doing="reading the version"
+                )
             except BaseException:
                 self._other.close()
                 raise
