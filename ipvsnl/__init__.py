@@ -1,4 +1,4 @@
-"""IPVS, the load balancer in the Linux kernel, read over generic netlink.
+"""Read IPVS, the load balancer in the Linux kernel, over generic netlink.
 
     import ipvsnl
 
@@ -6,20 +6,21 @@
         for service, destinations in client.dump():
             print(service.address, service.port, service.stats.connections, len(destinations))
 
-All that most callers need is named in this file; besides it there are the modules `capture` (Replay and Recorder, a
-file in the kernel's place), `testing` (a made-up kernel) and `cli` (main). Reading needs CAP_NET_ADMIN; by default
-nothing here makes the kernel load a module. Every failure is an IPVSError, but for arguments that make no sense, a
-ValueError. Names in capitals, such as IPVS_SVC_ATTR_* and those in brackets after a field, are those of the kernel's
-include/uapi/linux/ip_vs.h; what each question may raise is said at Client.
+Reading requires CAP_NET_ADMIN. By default nothing here makes the kernel load a module. Every failure is an IPVSError.
+Arguments that make no sense are a ValueError. Client says what each request raises. Names in capitals, such as
+IPVS_SVC_ATTR_ADDR, or those in parentheses after a field, are from the kernel's include/uapi/linux/ip_vs.h.
 
-The rooms of this package, each standing on those after it: cli (the command line), formats (text), client (questions
-and answers), capture, pcap and testing (other things in the kernel's place), _dump (whole lists), _merge (lists that
-change while they are read), rows (from attributes to the model), ipvs (what IPVS puts into attributes), layout (many
-messages at once), genl (messages), transport and netns (the socket, and where it is opened), attrs (attributes), model,
-_dataclass, errors.
+Most callers need only the names in this file. These modules are public as well:
 
-`TYPE_CHECKING = False` in these files is what type checkers, by that name, take for true: importing typing just for
-annotations would cost each start of the program.
+capture                          read from and write to captures: Replay, Recorder
+testing                          a kernel for tests
+formats                          from the model to text
+cli                              the command line: main
+genl, attrs, transport, netns    generic netlink, for any family
+
+Modules with a leading underscore are private. Each module imports only modules below it (docs/internals.md).
+
+`TYPE_CHECKING = False` has its meaning for type checkers by that name. To import `typing` would slow each start.
 """
 
 import sys

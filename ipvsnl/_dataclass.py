@@ -1,9 +1,8 @@
 """A dataclass decorator that starts fast and imports nothing.
 
-`dataclasses` imports inspect, ast, dis and tokenize. That takes longer than a dump of a small director, and minimal
-Pythons (Debian's python3.11-minimal) lack the module. The model needs only slots, an __init__, a __repr__ and equality
-by value, which this decorator adds. Its classes are real dataclasses: `dataclasses.fields`, `asdict`, `replace` and
-`is_dataclass` accept them, and type checkers see the standard decorator.
+To import `dataclasses` takes longer than a small dump, because it imports inspect, ast, dis and tokenize. Debian's
+python3.11-minimal lacks it. This decorator adds slots, an __init__, a __repr__ and equality by value. The functions of
+`dataclasses` accept its classes, and type checkers see the standard decorator.
 """
 
 from ._typing import typing
@@ -12,9 +11,9 @@ TYPE_CHECKING = False
 
 
 class _Fields:
-    """`__dataclass_fields__`, which the standard library makes when it is first read.
+    """A `__dataclass_fields__` that `dataclasses` makes when it is first read.
 
-    Threads may read it at the same time: each then makes it, and the results are equal.
+    Several threads may make it at the same time, with equal results.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -33,7 +32,7 @@ class _Fields:
 def _dataclass(cls: type) -> type:
     names = tuple(cls.__annotations__)
     methods: dict[str, typing.Any] = {}
-    # `dataclasses` compiles it in the same way. The names come from the class statement, not from outside.
+    # `dataclasses` does the same. The names come from the class statement, not from outside.
     exec(f"def __init__(self, {', '.join(names)}): {'; '.join(f'self.{name} = {name}' for name in names)}", {}, methods)
     own = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     members = {"__hash__": None, **own, **methods, "__dataclass_fields__": _Fields()}
@@ -48,8 +47,9 @@ def _eq(self: "typing.Any", other: "typing.Any") -> "typing.Any":
 
 
 def _replace(self: "typing.Any", **changes: object) -> "typing.Any":
-    values = {name: getattr(self, name) for name in self.__slots__}
-    return self.__class__(**{**values, **changes})
+    import dataclasses
+
+    return dataclasses.replace(self, **changes)
 
 
 def _repr(self: "typing.Any") -> str:

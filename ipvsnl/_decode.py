@@ -1,8 +1,8 @@
 """Decode attributes to the model.
 
-A row is what one message holds, as a tuple: one column for each attribute in the order of _schema.py, then the
-counters. Rows come from a message that was read attribute by attribute (`Rows.row()`), or from many messages at once
-(_fastpath.py). One loop for each kind of entry makes objects of both.
+A row is a tuple of the values of one message: a column for each attribute in the order of _schema.py, then the
+counters. A message is decoded attribute by attribute (`Rows.row()`), or many messages at once (_fastpath.py). Both give
+the same rows. One loop makes services of rows, and another makes real servers.
 """
 
 from _socket import inet_ntop, ntohs
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     Row = tuple[Any, ...]
 
 AF_INET = FAMILY_NUMBERS["inet"]
-ABSENT = b""  # what a row holds of an optional attribute that was not sent
+ABSENT = b""  # in a row: an optional attribute that was not sent
 HOSTS = [str(number) for number in range(256)]  # the last byte of an IPv4 address as text
 
 
 class Rows:
-    """How the messages of a dump become rows, and rows the model.
+    """The rows of one dump.
 
     `paths` leads to each column of a row, with whether it may be absent. `identifying(row)` picks the columns of the
     identity, and `identity(row)` is what the kernel compares of them. `telling(row)` is one column that mostly differs.
@@ -67,14 +67,14 @@ class Rows:
         self.make = make
 
     def row(self, attributes: bytes) -> "Row":
-        """Read the row of one message, attribute by attribute."""
+        """Decode the row of one message, attribute by attribute."""
         values = COMMAND.decode(attributes)[self._name]
         row: list[Any] = []
         for attribute in self._attributes:
             value = values.get(attribute.name, ABSENT) if attribute.optional else values[attribute.name]
             row += value if isinstance(value, tuple) else (value,)
         counters = values.get("STATS64", {})
-        if len(counters) < len(STATS64.attributes):  # before Linux 4.1 there are none of 64 bits
+        if len(counters) < len(STATS64.attributes):  # Linux before 4.1 sends counters of 32 bits only
             counters = {**STATS.decode(values["STATS"]), **counters}
         for attribute in STATS64.attributes:
             if attribute.name not in counters:
@@ -84,9 +84,9 @@ class Rows:
 
 
 def services(rows: "Iterable[Row]") -> "list[Service]":
-    """Make a Service of each row."""
+    """Make a Service from each row."""
     made = []
-    create = object.__new__  # a local name is faster, and __init__ is not needed
+    create = object.__new__  # the loop sets all fields, so __init__ is not needed
     for row in rows:
         service = create(Service)
         service.stats = stats = create(Stats)
@@ -111,10 +111,10 @@ def services(rows: "Iterable[Row]") -> "list[Service]":
 
 
 def destinations(rows: "Iterable[Row]", service_family: str) -> "list[Destination]":
-    """Make a Destination of each row.
+    """Make a Destination from each row.
 
-    This is the innermost loop of every dump. It calls nothing that it can do without, not even __init__, and looks up
-    only what differs from the row before.
+    This is the innermost loop of every dump. It avoids calls, even of __init__, and looks up only what differs from the
+    row before.
     """
     made = []
     # Local names are faster.
@@ -159,7 +159,7 @@ def destinations(rows: "Iterable[Row]", service_family: str) -> "list[Destinatio
 
 
 def service_identity(row: "Row") -> "Row":
-    """Return what the kernel tells services apart by (__ip_vs_service_find(), __ip_vs_svc_fwm_find())."""
+    """Return what the kernel compares to find a service (__ip_vs_service_find(), __ip_vs_svc_fwm_find())."""
     af, protocol, address, port, fwmark = SERVICE_ROWS.identifying(row)
     if fwmark:
         return af, fwmark
@@ -170,7 +170,7 @@ def service_identity(row: "Row") -> "Row":
 def _traits(
     af: int, has_mark: bool, protocol: "Any", scheduler: bytes, engine: bytes, flags: int, netmask: int
 ) -> "Row":
-    """Return what many services have in common. A dump has few of these, and a lookup costs a fifth of a call."""
+    """Return the fields that many services of a dump share. The cache costs a fifth of a call."""
     family = family_name(af)
     if family == "inet6" and netmask > 128:
         raise DecodeError(f"an IPv6 netmask of {netmask} bits")
@@ -180,13 +180,13 @@ def _traits(
         _text("SCHED_NAME", scheduler),
         _text("PE_NAME", engine) if engine else None,
         ServiceFlags(flags),
-        # For IPv4 this is a mask in network byte order, whose one bits count; for IPv6 it is the prefix length.
+        # For IPv4 this is a mask in network byte order, for IPv6 the prefix length.
         bin(netmask).count("1") if family == "inet" else netmask,
     )
 
 
 def _present(name: str, value: "Any") -> "Any":
-    """Return what a service without a fwmark must have."""
+    """Return the value. Raise DecodeError if it is absent, because a service without a fwmark must have it."""
     if isinstance(value, bytes) and not value:
         raise DecodeError(f"IPVS_SVC_ATTR_{name} is missing")
     return value
@@ -224,7 +224,7 @@ def family_name(number: int) -> str:
 
 
 def address_text(family: str, payload: bytes) -> str:
-    """Return the text of an address. The kernel sends a union nf_inet_addr; some clients send 4 bytes for IPv4."""
+    """Return an address as text. The kernel sends a union nf_inet_addr, and some clients send 4 bytes for IPv4."""
     number = FAMILY_NUMBERS[family]
     return inet_ntop(HOST_FAMILIES[number], _packed(number, payload))
 
@@ -237,7 +237,7 @@ def _packed(family: int, payload: bytes) -> bytes:
 
 
 def name_of(names: "Mapping[int, str]", number: int) -> str:
-    """Return the name of a number, or its digits where it has none."""
+    """Return the name of a number, or its digits if it has none."""
     return names.get(number) or str(number)
 
 
@@ -255,18 +255,18 @@ def decode_service(attributes: bytes) -> Service:
 
 
 def decode_destination(attributes: bytes, service_family: str) -> Destination:
-    """Decode the attributes of an IPVS_CMD_NEW_DEST; kernels before 3.18 leave its family to that of the service."""
+    """Decode the attributes of an IPVS_CMD_NEW_DEST. Kernels before 3.18 do not send its family."""
     (destination,) = destinations([DEST_ROWS.row(attributes)], service_family)
     return destination
 
 
 def decode_key(attributes: bytes) -> "ServiceKey | None":
-    """Decode the Service.key that a request or a reply names, None where it names none.
+    """Decode the Service.key from a request or a reply. Return None if it has none.
 
-    Clients differ in what else they send, and in whether an IPv4 address has 4 bytes or 16.
+    Only the identity is decoded, because the other attributes differ from client to client.
     """
     values = KEY.decode(attributes).get("SERVICE")
-    if not values:  # moby/ipvs sends an empty one to dump all services
+    if not values:  # moby/ipvs dumps all services with an empty IPVS_CMD_ATTR_SERVICE
         return None
     af = values["AF"]
     family_name(af)

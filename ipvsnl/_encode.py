@@ -1,7 +1,7 @@
 """Encode the model to attributes: for requests, for testing.Kernel and for admin/.
 
-An `Encoder` writes entries by lines of _schema.py. One struct call writes all attributes of an entry, because one call
-for each attribute costs 15 times as much. The struct is made once for each set of attributes and sizes.
+An `Encoder` follows the lines of _schema.py. One struct call packs all attributes of an entry, because one call for
+each attribute costs 15 times as much. The struct is made once for each set of attributes and sizes.
 """
 
 import struct
@@ -61,7 +61,7 @@ class Encoder:
 
 
 def service_key(key: ServiceKey) -> bytes:
-    """Encode a Service.key: the attributes by which the kernel finds a service (ip_vs_genl_parse_service())."""
+    """Encode a Service.key, by which the kernel finds a service (ip_vs_genl_parse_service())."""
     mark, family, protocol, address, port = key
     return _pack(BY_FWMARK, (family, mark)) if mark else _pack(BY_ADDRESS, (family, protocol, address, htons(port)))
 
@@ -130,7 +130,7 @@ def _counters(stats: "Any", family: str) -> bytes:
     return counters(stats)
 
 
-# What turns a field into what struct packs, given the address family of its entry. Other kinds need no change.
+# How to turn a field into what struct packs, given the address family of its entry. Other kinds need no change.
 TO_RAW: "dict[Kind, ToRaw]" = {
     _schema.address_family: _numbers(ADDRESS_FAMILIES),
     _schema.protocol: _numbers(PROTOCOLS),

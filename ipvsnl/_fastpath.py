@@ -1,12 +1,12 @@
 """Decode many messages at once: the fast path.
 
-The messages of one dump have equal headers at equal offsets; only the payloads differ. So one message is read attribute
+The messages of one dump have equal headers at equal offsets. Only the payloads differ. One message is decoded attribute
 by attribute, as attrs.py does, and its `Layout` is kept. Each later message of that layout takes one struct call.
 
 No payload is read before the headers are checked. A layout knows every header of its messages: the message header, and
 length and type of each attribute at each level. Netlink aligns everything to four bytes, so messages of one size form a
-table of 32-bit words, and each header is a column. One comparison checks that column in all messages of a datagram.
-Messages of mixed layouts are compared one by one. A message with any other word takes the careful path. Both paths
+matrix of 32-bit words, in which each header is a column. One comparison checks a column in all messages of a datagram.
+Messages of mixed layouts are compared one by one. A message with any other header takes the careful path. Both paths
 produce the same rows.
 """
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 WORD = Struct("=I")
 SEQ, PORT = 2, 3  # the words of a struct nlmsghdr that differ between requests and between sockets
-LAYOUTS_PER_SIZE = 4  # messages of one size have few layouts; further ones take the careful path
-TABLES = 64  # are kept for each layout
+LAYOUTS_PER_SIZE = 4  # messages of further layouts take the careful path
+MATRICES = 64  # of each layout are kept
 
 
 class Layout:
     """The offsets of headers and payloads in messages of one layout.
 
-    `headers` are the words that every such message has, by index. `row` reads the payloads of a message. A Table checks
-    all messages of a datagram, `run()` checks them one by one.
+    `headers` are the words that every such message has, by index. `row` reads the payloads of a message. A Matrix
+    checks all messages of a datagram at once, and `run()` checks them one by one.
     """
 
     def __init__(self, size: int, headers: "dict[int, int]", row: Struct) -> None:
         self.size = size
         self.headers = headers
         self.row = row
-        self.tables: dict[tuple[int, int], Table] = {}  # by offset and number of messages
+        self.matrices: dict[tuple[int, int], Matrix] = {}  # by offset and number of messages
         indices = sorted((SEQ, PORT, *headers))
         gaps = [(after - before - 1) * NLA_ALIGNTO for before, after in zip([-1, *indices], indices)]
         self._words = Struct("=" + "".join([f"{gap}xI" for gap in gaps]))
@@ -55,10 +55,10 @@ class Layout:
         return most
 
 
-class Table:
-    """A number of messages of one layout at one offset of a buffer, as columns of words, and what each must hold.
+class Matrix:
+    """Messages of one layout at one offset of a buffer, as columns of words, and the words that each must have.
 
-    The columns are views, so one table serves all datagrams that are received into that buffer.
+    The columns are views, so one matrix serves all datagrams that are received into that buffer.
     """
 
     def __init__(self, buffer: memoryview, layout: Layout, offset: int, count: int) -> None:
@@ -73,7 +73,7 @@ class Table:
         self._must += [headers[begin : begin + count] for begin in range(0, len(headers), count)]
 
     def is_proven(self, seq: int, port: int) -> bool:
-        """Check that all messages have the layout, this sequence number and this port."""
+        """Tell whether all messages have the layout, this sequence number and this port."""
         self._seqs[:] = WORD.pack(seq) * self._count
         if port != self._port:
             self._ports[:], self._port = WORD.pack(port) * self._count, port
@@ -81,10 +81,10 @@ class Table:
 
 
 class Layouts:
-    """The layouts learnt so far of one kind of message in one buffer.
+    """The layouts, learnt so far, of the messages that one dump receives into one buffer.
 
-    `nest` is the table of its attributes. `columns` are the payloads that make a row, as paths through the table in the
-    order in which the kernel sends them, with whether each may be absent. An absent one is b"".
+    `nest` has the attributes. `columns` are the paths to the payloads of a row, in the kernel's order of sending, each
+    with whether it may be absent. An absent payload is b"".
     """
 
     def __init__(self, nest: Nest, columns: "Sequence[tuple[str, bool]]", buffer: bytearray) -> None:
@@ -96,31 +96,30 @@ class Layouts:
         self._attempts: dict[int, int] = {}  # to learn one, by size
 
     def rows(self, offset: int, end: int, seq: int, port: int) -> "tuple[int, list[tuple[Any, ...]]]":
-        """Read rows from `offset` on, up to `end`, as long as messages have one known layout.
+        """Read rows from `offset` on, up to `end`, while messages have one known layout, this `seq` and this `port`.
 
-        Return the offset after them, and their rows: none if the next message has no known layout. The messages carry
-        this sequence number and port. Their other headers, with the command, equal those of a message that was learnt.
+        Return the offset after them, and the rows. There are none if the next message has no known layout.
         """
         for layout in self._layouts.get(self._lengths[offset // NLA_ALIGNTO], ()):
             most = (end - offset) // layout.size
             if most and offset <= layout.size:  # nearly every datagram has one layout, perhaps after its first message
-                table = layout.tables.get((offset, most)) or self._keep_table(layout, offset, most)
-                if table.is_proven(seq, port):
-                    return offset + most * layout.size, list(layout.row.iter_unpack(table.messages))
+                matrix = layout.matrices.get((offset, most)) or self._keep_matrix(layout, offset, most)
+                if matrix.is_proven(seq, port):
+                    return offset + most * layout.size, list(layout.row.iter_unpack(matrix.messages))
             count = layout.run(self._buffer, offset, most, seq, port)
             if count:
                 stop = offset + count * layout.size
                 return stop, list(layout.row.iter_unpack(self._buffer[offset:stop]))
         return offset, []
 
-    def _keep_table(self, layout: Layout, offset: int, count: int) -> Table:
-        if len(layout.tables) >= TABLES:
-            layout.tables.clear()
-        table = layout.tables[offset, count] = Table(self._buffer, layout, offset, count)
-        return table
+    def _keep_matrix(self, layout: Layout, offset: int, count: int) -> Matrix:
+        if len(layout.matrices) >= MATRICES:
+            layout.matrices.clear()
+        matrix = layout.matrices[offset, count] = Matrix(self._buffer, layout, offset, count)
+        return matrix
 
     def learn(self, message: "Message") -> None:
-        """Keep the layout of a message that has just been read attribute by attribute, and was right."""
+        """Keep the layout of a message that was decoded attribute by attribute without an error."""
         size = NLMSGHDR.size + len(message.payload)
         attempts = self._attempts[size] = self._attempts.get(size, 0) + 1
         if attempts <= LAYOUTS_PER_SIZE and size % NLA_ALIGNTO == 0:
@@ -131,15 +130,15 @@ class Layouts:
 
 
 def _find_layout(message: bytes, nest: Nest, columns: "Sequence[tuple[str, bool]]") -> "Layout | None":
-    """Note the headers of a message and where its payloads are.
+    """Return the layout of a message.
 
-    A message takes the careful path if an attribute comes twice, has a value that must be checked, or stands in another
-    order than the columns.
+    Return None for the careful path: an attribute comes twice, must be decoded to be checked, or has another order than
+    the columns.
     """
     begin = NLMSGHDR.size + GENLMSGHDR.size
     headers = {offset // NLA_ALIGNTO: _word(message, offset) for offset in range(0, begin, NLA_ALIGNTO)}
     del headers[SEQ], headers[PORT]
-    found: list[str] = []  # the paths of all known attributes, in order
+    found: list[str] = []  # the paths of all known attributes, in their order
     payloads: dict[str, tuple[int, str]] = {}  # path: offset and format
 
     def walk(offset: int, end: int, nest: Nest, prefix: str) -> None:

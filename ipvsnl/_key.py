@@ -1,12 +1,12 @@
-"""Identify virtual services and real servers, by keys that are hashable and sort as ipvsadm sorts.
+"""Identify virtual services and real servers by keys that are hashable and sort as ipvsadm sorts.
 
-Arguments from outside are checked here. A value that identifies nothing is a ValueError that says what is expected.
+The arguments of callers are checked here. A value that identifies nothing is a ValueError that says what is expected.
 """
 
-# The C half of socket: socket.py makes enums of some hundred constants when it is imported.
+# _socket is the part of socket in C. socket.py makes enums of several hundred constants at its import.
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-# Linux's own numbers, which are in keys and captures: on other systems AF_INET6 differs.
+# Keys and captures have Linux's numbers. On other systems AF_INET6 differs.
 ADDRESS_FAMILIES = {2: "inet", 10: "inet6"}
 FAMILY_NUMBERS = {name: number for number, name in ADDRESS_FAMILIES.items()}
 HOST_FAMILIES = {2: AF_INET, 10: AF_INET6}
@@ -19,7 +19,7 @@ ServiceKey = tuple[int, int, int, bytes, int]  # fwmark or 0, family, protocol, 
 
 
 def service_key(protocol: object, address: object, port: object, fwmark: object, address_family: object) -> ServiceKey:
-    """Return the key of the service that these values identify (Service.key). Others are a ValueError."""
+    """Return the Service.key of the service that these values identify. Raise ValueError if they identify none."""
     if fwmark is not None:
         if (protocol, address, port) != (None, None, None):
             raise ValueError("a service has a fwmark, or protocol, address and port, but not both")
@@ -32,7 +32,7 @@ def service_key(protocol: object, address: object, port: object, fwmark: object,
 
 
 def check_key(key: object) -> ServiceKey:
-    """Return the key, which must be one of a service (Service.key)."""
+    """Return the key. Raise ValueError if it is not a Service.key."""
     if isinstance(key, tuple) and [type(part) for part in key] == [int, int, int, bytes, int]:
         fwmark, family, protocol, packed, port = key
         size = 0 if fwmark else ADDRESS_SIZES.get(family)
@@ -42,14 +42,14 @@ def check_key(key: object) -> ServiceKey:
 
 
 def number(value: object, what: str, least: int, most: int) -> int:
-    """Return the value, which must be a number in this range."""
+    """Return the value. Raise ValueError if it is not a number in this range."""
     if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
         return value
     raise ValueError(f"{what} is a number from {least} to {most}, not {value!r}")
 
 
 def protocol_number(protocol: object) -> int:
-    """Return the number of a protocol, which is a name, or a number, also as text."""
+    """Return the number of a protocol, given by name or by number, also as text."""
     if isinstance(protocol, str):
         if protocol in PROTOCOL_NUMBERS:
             return PROTOCOL_NUMBERS[protocol]
@@ -67,7 +67,7 @@ def family_number(address_family: object) -> int:
 
 
 def pack_address(family: int, address: object) -> bytes:
-    """Return the bytes of an address, which is text or an object of the module ipaddress."""
+    """Return the bytes of an address, given as text or as an object of the module ipaddress."""
     try:
         if isinstance(address, str) or hasattr(address, "packed"):
             return inet_pton(HOST_FAMILIES[family], str(address))
@@ -78,7 +78,7 @@ def pack_address(family: int, address: object) -> bytes:
 
 
 def spell_service(key: ServiceKey) -> str:
-    """Return a short text for the key of a service, such as "tcp 10.0.0.1:80"."""
+    """Return a Service.key as text, such as "tcp 10.0.0.1:80"."""
     fwmark, family, protocol, packed, port = key
     if fwmark:
         return f"fwmark {fwmark}{' inet6' if family == FAMILY_NUMBERS['inet6'] else ''}"
@@ -86,6 +86,6 @@ def spell_service(key: ServiceKey) -> str:
 
 
 def spell_endpoint(family: int, packed: bytes, port: int) -> str:
-    """Return address and port as ipvsadm prints them."""
+    """Return address and port as ipvsadm spells them."""
     address = inet_ntop(HOST_FAMILIES[family], packed)
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

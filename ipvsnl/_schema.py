@@ -1,10 +1,10 @@
 """Every command, number and attribute of IPVS, one line each.
 
-include/uapi/linux/ip_vs.h declares them. net/netfilter/ipvs/ip_vs_ctl.c sends them in the order of the lines here:
+include/uapi/linux/ip_vs.h declares them. net/netfilter/ipvs/ip_vs_ctl.c sends them in the order of these lines, in
 ip_vs_genl_fill_service(), ip_vs_genl_fill_dest(), ip_vs_genl_fill_stats() and ip_vs_genl_fill_daemon().
 
-_decode.py and _encode.py derive their tables from these lines. A new attribute of a new kernel takes one line here, one
-field in model.py and one line in the loop of _decode.py. tests/test_schema.py fails until all three agree.
+_decode.py and _encode.py derive their tables from these lines. CONTRIBUTING.md shows how to add an attribute of a new
+kernel.
 """
 
 from .attrs import Kind, Nest, Scalar, binary, s32, text, u8, u16, u32, u64
@@ -40,7 +40,7 @@ DAEMON_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_*
 
 
 class Flags(Kind):
-    """struct ip_vs_flags: flags, and a mask of those that a request means. A row holds the flags."""
+    """struct ip_vs_flags: flags, and a mask of those that a request sets. Only the flags are decoded."""
 
     def decode(self, payload: bytes) -> int:
         if len(payload) != 8:
@@ -57,7 +57,8 @@ class Flags(Kind):
 class SplitAddress(Kind):
     """union nf_inet_addr as three columns of a row: network, host and rest.
 
-    Of an IPv4 address these are 3 bytes, of which a dump has few, the number in the fourth, and 12 bytes of padding.
+    For an IPv4 address these are 3 bytes, the number in the fourth byte, and 12 bytes of padding. A dump has few
+    different networks, so their text is made once.
     """
 
     columns = 3
@@ -74,8 +75,8 @@ class SplitAddress(Kind):
 class Attribute:
     """One attribute: its number, name and kind, and the field of the model that holds it.
 
-    `optional` ones may be absent, `identity` ones tell an entry from all others of its dump, and `counted` ones the
-    kernel counts, so no request carries them.
+    It may be absent if `optional`. The `identity` attributes tell an entry from all others in its dump. The kernel
+    counts `counted` ones, so no request carries them.
     """
 
     def __init__(

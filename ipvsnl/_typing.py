@@ -1,6 +1,6 @@
-"""`typing` and `ipaddress` for annotations, imported when one is first evaluated.
+"""`typing` and `ipaddress` for annotations, imported when an annotation is first evaluated.
 
-Only typing.get_type_hints() evaluates them. The imports would cost each start of the program a tenth of its time.
+Only typing.get_type_hints() evaluates annotations. The imports would add a tenth to each start of the program.
 """
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""The client: requests about IPVS, as most callers want them."""
+"""The client: requests to IPVS."""
 
 import errno
 import os
@@ -20,36 +20,37 @@ if TYPE_CHECKING:
 
     T = typing.TypeVar("T")
 
-# The kernel's errors if no family has that id, and if another family has it (genl_rcv_msg(), genl_family_rcv_msg()).
+# The kernel's errors if no family has the id, or another family has it (genl_rcv_msg(), genl_family_rcv_msg()).
 FAMILY_GONE = (errno.ENOENT, errno.EOPNOTSUPP)
 
 
 class Client:
-    """Read the IPVS of one network namespace.
+    """A client that reads the IPVS of one network namespace.
 
         with Client() as client:
             for service, destinations in client.dump():
                 ...
 
-    The constructor opens a socket and resolves the family. It raises NotAvailableError if the kernel has no IPVS now,
-    and NetlinkError or PermissionDeniedError if the kernel refuses the socket or the namespace. Each request raises
-    PermissionDeniedError without CAP_NET_ADMIN, and DecodeError for a reply that cannot be read. Everything else that
-    the kernel or the socket refuses is a NetlinkError.
+    The constructor opens a socket and resolves the family. It raises NotAvailableError if the kernel has no IPVS now.
+    It raises NetlinkError or PermissionDeniedError if the kernel refuses the socket or the namespace.
+
+    Each request raises PermissionDeniedError without CAP_NET_ADMIN, and DecodeError for a malformed reply. All other
+    failures of the kernel or the socket are a NetlinkError.
 
     netns        the network namespace to read: a name of ip netns, or a path such as /proc/PID/ns/net. The default is
-                 that of the calling thread, which never leaves it. Another one requires CAP_SYS_ADMIN
+                 that of the calling thread, which never leaves it. Another namespace requires CAP_SYS_ADMIN
     load_module  let the kernel load the module ip_vs if it is missing. By default nothing is loaded
     timeout      how long to wait for a datagram, seconds, more than 0 and less than 2**31 / 1000 (else ValueError).
-                 None waits forever. What expires is a NetlinkError that is also a TimeoutError
-    transport    what replies instead of a socket to the kernel, such as capture.Replay. The client closes it. It
-                 excludes netns (ValueError); timeout does not apply to it
+                 None waits forever. An expired timeout is a NetlinkError that is also a TimeoutError
+    transport    a replacement for the socket, such as capture.Replay. The client closes it. It excludes netns
+                 (ValueError), and timeout does not apply to it
 
     A client belongs to one thread. If a thread sends a request while another waits for a reply, it gets a NetlinkError
-    with EBUSY. In a forked child the client is closed. It can be used after every error: the rest of an unread reply
-    is skipped. While the module is unloaded requests raise NotAvailableError, and they succeed once it is back.
+    with EBUSY. In a forked child the client is closed. A client can be used after every error. While the module is
+    unloaded, requests raise NotAvailableError, and they succeed once it is back.
 
     A dump longer than one datagram (about 90 entries) is repeated until it is certain that no entry is missing
-    (_merge.py). If the entries change too fast for that, it raises DumpInterruptedError.
+    (_merge.py). If the entries change too fast for that, the client raises DumpInterruptedError.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Client:
             raise
 
     def _make_readers(self) -> None:
-        """Make readers that know no layout yet, because the messages of another family have another type."""
+        """Make readers without layouts, because the messages of another family id have another type."""
         self._services = ListReader(self._connection, DUMP_SERVICES)
         self._destinations: ListReader | None = None  # over a socket of its own, opened when first needed
         if self._other:
@@ -100,7 +101,7 @@ class Client:
         raise NotAvailableError(f"this kernel has no IPVS now: {todo}")
 
     def close(self) -> None:
-        """Close the client for good. Closing it twice does no harm."""
+        """Close the client for good. To close it twice does no harm."""
         self._transport.close()
         if self._other:
             self._other.close()
@@ -122,14 +123,15 @@ class Client:
     def services(self) -> list[Service]:
         """Return all virtual services, without their real servers (IPVS_CMD_GET_SERVICE).
 
-        They are in the kernel's order; sorted() gives ipvsadm's.
+        They are in the kernel's order. sorted() puts them in ipvsadm's order.
         """
         return self._take_turn(lambda: self._services.read(self._family, b""))
 
     def dests(self, service: "typing.Union[Service, ServiceKey]") -> list[Destination]:
-        """Return the real servers of a virtual service, which is a Service or its key (IPVS_CMD_GET_DEST).
+        """Return the real servers of a virtual service, given as a Service or its key (IPVS_CMD_GET_DEST).
 
-        They are in the kernel's order. If the service does not exist, the list is empty: the kernel does not say so.
+        They are in the kernel's order. If the service does not exist, the list is empty, because the kernel does not
+        report it.
         """
         key = service.key if isinstance(service, Service) else check_key(service)
         family, attributes = ADDRESS_FAMILIES[key[1]], _encode.service_key(key)
@@ -138,8 +140,8 @@ class Client:
     def dump(self) -> "typing.Iterator[tuple[Service, list[Destination]]]":
         """Yield each virtual service with its real servers.
 
-        All services are read first. The real servers of each are read when its turn comes; if it has been deleted,
-        the list is empty. Errors are raised during the iteration.
+        All services are read first. The real servers of a service are read when it is yielded. If it was deleted before
+        that, the list is empty. Errors are raised during the iteration.
         """
         for service in self.services():
             yield service, self.dests(service)
@@ -155,11 +157,11 @@ class Client:
     ) -> Service:
         """Return one virtual service, by protocol, address and port, or by fwmark (IPVS_CMD_GET_SERVICE).
 
-        The arguments are as the fields of Service. The protocol may be a number, and the address an object of the
-        module ipaddress. Port 0 is the service for all ports, not any service. `address_family` matters for a fwmark,
-        where the default is "inet".
+        The arguments have the values of the fields of Service. The protocol may also be a number, and the address an
+        object of the module ipaddress. Port 0 is the service for all ports. The default `address_family` of a fwmark is
+        "inet".
 
-        Raises NotFoundError if there is no such service, and ValueError if the arguments identify none.
+        Raise NotFoundError if there is no such service, and ValueError if the arguments identify none.
         """
         if address_family is None:
             address_family = "inet6" if ":" in str(address) else "inet"
@@ -203,16 +205,16 @@ class Client:
         )
 
     def _destination_reader(self) -> ListReader:
-        """Return the reader of real servers, which has a socket of its own.
+        """Return the reader of real servers, with a socket of its own.
 
-        For it the kernel prepares datagrams no larger than most pools need (transport.py). If that socket cannot be
-        opened, the first one serves.
+        On that socket the kernel allocates datagrams no larger than most pools need (transport.py). If it cannot be
+        opened, use the first socket.
         """
         if self._destinations:
             return self._destinations
         try:
             self._other = self._transport.another(SMALL_OFFER) if hasattr(self._transport, "another") else None
-        except OSError:  # no descriptor left, or no privilege to enter the namespace: the next call tries again
+        except OSError:  # no descriptor is left, or no privilege to enter the namespace; the next call tries again
             return ListReader(self._connection, DUMP_DESTS)
         connection = self._connection
         if self._other:
@@ -232,16 +234,16 @@ class Client:
         """Serialize requests. Retry once if the module was reloaded under a new family id.
 
         A turn is the frame of this function, and ends with it. A lock would stay locked if a signal handler raised
-        after it was taken and before `try`, or before it is released.
+        between its acquisition and `try`, or before its release.
         """
         turn = sys._getframe()
-        self._turns.append(turn)  # atomic: of several threads one is the first
+        self._turns.append(turn)  # atomic: exactly one thread is the first
         try:
             while (first := self._turns[0]) is not turn:
                 if _is_running(first):
                     number = errno.EBUSY if os.getpid() == self._process else errno.EBADF
-                    raise NetlinkError(number, "asking while another reply is awaited")
-                with suppress(ValueError):  # another thread has removed it
+                    raise NetlinkError(number, "sending a request while another waits for its reply")
+                with suppress(ValueError):  # another thread removed it
                     self._turns.remove(first)
             try:
                 return request()
@@ -268,7 +270,7 @@ def _is_running(frame: "FrameType") -> bool:
 def dump() -> list[tuple[Service, list[Destination]]]:
     """Open a client, read all virtual services with their real servers, and close it.
 
-    Raises what Client() and Client.dump() raise.
+    Raise what Client() and Client.dump() raise.
     """
     with Client() as client:
         return list(client.dump())

@@ -1,7 +1,7 @@
 """The errors of this package. The text of each names the next step.
 
-They inherit from the built-in exceptions that fit (OSError, PermissionError, FileExistsError, TimeoutError,
-LookupError, ValueError), so that a caller who catches those catches these. IPVSError catches everything.
+All are an IPVSError. They also inherit from the built-in exceptions that fit: OSError, PermissionError,
+FileExistsError, TimeoutError, LookupError, ValueError.
 """
 
 import errno as errnos
@@ -11,14 +11,14 @@ from ._typing import typing
 
 PRIVILEGE = "this needs CAP_NET_ADMIN in the initial user namespace: run it as root, or grant that capability"
 
-# What helps against each errno. An errno that is not listed speaks for itself.
-HINTS = {
+# What helps against an errno. The other errnos need no explanation.
+REMEDIES = {
     errnos.EPERM: PRIVILEGE,
     errnos.EACCES: PRIVILEGE,
-    errnos.EBUSY: "an earlier dump still runs on this socket: ask again, and use one client for each thread",
-    errnos.ENOBUFS: "the socket's receive buffer overflowed, or the kernel had no memory for the answer: ask again",
-    errnos.EMSGSIZE: "a datagram did not fit the receive buffer and was cut off: ask again",
-    errnos.ETIMEDOUT: "the kernel did not answer in time: ask again, or pass a longer timeout",
+    errnos.EBUSY: "an earlier dump still runs on this socket: try again, and use one client for each thread",
+    errnos.ENOBUFS: "the socket's receive buffer overflowed, or the kernel had no memory for the reply: try again",
+    errnos.EMSGSIZE: "a datagram was longer than the receive buffer, and its rest is lost: try again",
+    errnos.ETIMEDOUT: "the kernel did not reply in time: try again, or pass a longer timeout",
     errnos.EBADF: "the socket is closed, or belongs to another process: open a new client",
 }
 
@@ -30,9 +30,8 @@ class IPVSError(Exception):
 class NetlinkError(IPVSError, OSError):
     """The kernel, or the socket to it, refused a request.
 
-    `errno` is the kernel's number and `strerror` its meaning. `ext_ack` is the text that the kernel sent with it
-    (NLMSGERR_ATTR_MSG of an extended acknowledgement, netlink(7)) or None. `doing` says what was requested, `todo`
-    what helps, or is None.
+    `errno` is the kernel's number, and `strerror` its meaning. `ext_ack` is the kernel's text from an extended
+    acknowledgement (NLMSGERR_ATTR_MSG, netlink(7)), or None. `doing` says what failed, and `todo` what helps, or None.
     """
 
     def __init__(
@@ -45,8 +44,8 @@ class NetlinkError(IPVSError, OSError):
         super().__init__(errno, os.strerror(errno))
         self.doing = doing
         self.ext_ack = ext_ack
-        self.todo = todo or HINTS.get(errno)
-        self.args = (errno, doing, ext_ack, todo)  # what pickle and copy pass to the class
+        self.todo = todo or REMEDIES.get(errno)
+        self.args = (errno, doing, ext_ack, todo)  # pickle and copy pass them to the class
 
     def __str__(self) -> str:
         name = errnos.errorcode.get(self.errno or 0, str(self.errno))
@@ -59,23 +58,23 @@ class NetlinkError(IPVSError, OSError):
 
 
 class PermissionDeniedError(NetlinkError, PermissionError):
-    """The kernel requires CAP_NET_ADMIN in the initial user namespace. Root of another user namespace lacks it.
+    """The caller lacks CAP_NET_ADMIN in the initial user namespace, as root of another user namespace does.
 
-    A command that a family marks GENL_ADMIN_PERM is refused with EPERM (genl_rcv_msg() in net/netlink/genetlink.c).
+    The kernel refuses a command marked GENL_ADMIN_PERM with EPERM (genl_rcv_msg() in net/netlink/genetlink.c).
     Entering another network namespace requires CAP_SYS_ADMIN (setns(2)).
     """
 
 
 class AlreadyExistsError(NetlinkError, FileExistsError):
-    """What should be added exists (EEXIST)."""
+    """The entry to add exists already (EEXIST)."""
 
 
 class TimedOutError(NetlinkError, TimeoutError):
-    """The kernel did not answer within the timeout (ETIMEDOUT)."""
+    """The kernel did not reply within the timeout (ETIMEDOUT)."""
 
 
 class NotFoundError(NetlinkError, LookupError):
-    """What the request names does not exist. `what` says what kind of thing that is, such as "service"."""
+    """What the request names does not exist. `what` names its kind, such as "service"."""
 
     def __init__(
         self,
@@ -87,32 +86,31 @@ class NotFoundError(NetlinkError, LookupError):
     ) -> None:
         super().__init__(errno, doing, ext_ack, todo)
         self.what = what
-        self.args = (*self.args, what)
 
 
 class NotAvailableError(IPVSError):
-    """The kernel does not have the family now: its module is not loaded, or the system is not Linux."""
+    """The kernel lacks the family now: its module is not loaded, or the system is not Linux."""
 
 
 class DumpInterruptedError(IPVSError):
-    """Entries of a dump may be missing, because they changed during it or because the kernel's memory was short.
+    """A dump may lack entries, because they changed during it or because the kernel's memory was short.
 
-    `entries` is what was read, each entry once. Every one of them existed. `why` says what happened.
+    `entries` has each entry that was read, once. `why` says what happened.
     """
 
     def __init__(
-        self, entries: "list[typing.Any]", why: str = "the list changed too fast to be read as a whole"
+        self, entries: "list[typing.Any]", why: str = "the entries changed too fast for a complete dump"
     ) -> None:
         super().__init__(entries, why)
         self.entries = entries
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.why} ({len(self.entries)} entries were seen): ask again"
+        return f"{self.why} ({len(self.entries)} entries were read): try again"
 
 
 class DecodeError(IPVSError, ValueError):
-    """Bytes from the kernel or from a capture have an unexpected form. Nothing was guessed from them."""
+    """Bytes from the kernel or from a capture have an unexpected form."""
 
     def __init__(self, what: str, todo: str = "the kernel may be newer than this program: try a newer one") -> None:
         super().__init__(what, todo)
@@ -123,7 +121,7 @@ class DecodeError(IPVSError, ValueError):
         return f"{self.what}; {self.todo}"
 
 
-KINDS: "dict[int, type[NetlinkError]]" = {
+SUBCLASSES: "dict[int, type[NetlinkError]]" = {
     errnos.EPERM: PermissionDeniedError,
     errnos.EACCES: PermissionDeniedError,
     errnos.EEXIST: AlreadyExistsError,
@@ -134,5 +132,5 @@ KINDS: "dict[int, type[NetlinkError]]" = {
 def netlink_error(
     errno: int, doing: str, ext_ack: "typing.Optional[str]" = None, todo: "typing.Optional[str]" = None
 ) -> NetlinkError:
-    """Return the NetlinkError for an errno, or the subclass that fits it."""
-    return KINDS.get(errno, NetlinkError)(errno, doing, ext_ack, todo)
+    """Return a NetlinkError, of the subclass that fits the errno."""
+    return SUBCLASSES.get(errno, NetlinkError)(errno, doing, ext_ack, todo)

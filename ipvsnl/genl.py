@@ -1,38 +1,34 @@
 """Speak generic netlink: messages, requests, dumps and the families of a kernel.
 
 A datagram holds messages. A message is a struct nlmsghdr (include/uapi/linux/netlink.h) and, in generic netlink, a
-struct genlmsghdr (include/uapi/linux/genetlink.h) and attributes. The kernel replies to a request with one message, and
-to a dump with many, which NLMSG_DONE ends. NLMSG_ERROR may come instead of both, at any time.
+struct genlmsghdr (include/uapi/linux/genetlink.h) and attributes. The kernel replies to a request with one message. It
+replies to a dump with many, and NLMSG_DONE ends them. NLMSG_ERROR may replace either, at any time.
 
-This file knows no family but nlctrl, which lists the families, and does no I/O. A `Connection` sends and receives with
-a `transport`: a socket (transport.py), or what takes the place of the kernel, such as a capture.
+This file knows no family but nlctrl, which lists the families, and does no I/O. A `Connection` sends and receives over
+a `transport`: a socket (transport.py), or a replacement for the kernel, such as a capture.
 """
 
+from collections.abc import Iterator
 from errno import ECANCELED
 from struct import Struct
 
 from ._dataclass import dataclass
+from ._typing import typing
 from .attrs import Nest, text, u16, u32
 from .errors import DecodeError, DumpInterruptedError, netlink_error
-from .transport import BUFFER_SIZE
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .transport import Transport
+from .transport import BUFFER_SIZE, Transport
 
 NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
 GENLMSGHDR = Struct("=BBH")  # cmd, version, reserved
 HEADERS = Struct("=IHHIIBBH")  # both
-DONE = Struct("=IHHIIi")  # a plain end of a dump, with its errno
-ERRNO = Struct("=i")  # what NLMSG_ERROR and NLMSG_DONE begin with: 0 or a negative errno
+DONE = Struct("=IHHIIi")  # NLMSG_DONE with its errno and no more
+ERRNO = Struct("=i")  # the first payload of NLMSG_ERROR and NLMSG_DONE: 0 or a negative errno
 
 MAX_ERRNO = 4095  # include/linux/err.h
 
 NLM_F_REQUEST = 0x01
 NLM_F_MULTI = 0x02
-NLM_F_DUMP_INTR = 0x10  # in any message of a dump: the objects changed during the dump
+NLM_F_DUMP_INTR = 0x10  # in any message of a dump: entries changed during the dump
 NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 NLM_F_CAPPED = 0x100  # in an error: the request is quoted without its payload (NETLINK_CAP_ACK)
 NLM_F_ACK_TLVS = 0x200  # in an error: attributes follow (NETLINK_EXT_ACK)
@@ -50,7 +46,7 @@ ERROR_ATTRS = Nest("NLMSGERR_ATTR", {1: ("MSG", text)})
 
 @dataclass
 class Message:
-    """Hold one netlink message: `port` is nlmsg_pid, `payload` all that follows the struct nlmsghdr."""
+    """One netlink message. `port` is nlmsg_pid, and `payload` is what follows the struct nlmsghdr."""
 
     type: int
     flags: int
@@ -59,7 +55,7 @@ class Message:
     payload: bytes
 
     def command(self) -> int:
-        """Return the generic netlink command, cmd of the struct genlmsghdr."""
+        """Return the command, which is in the struct genlmsghdr."""
         if len(self.payload) < GENLMSGHDR.size:
             raise DecodeError(f"a generic netlink message has {len(self.payload)} bytes, but its header alone has 4")
         return self.payload[0]
@@ -71,7 +67,7 @@ class Message:
 
 @dataclass
 class Family:
-    """Describe a generic netlink family as nlctrl lists it: each registration gives a new id, the name is fixed."""
+    """A generic netlink family. Its name is fixed, but the kernel assigns a new id at each registration."""
 
     id: int
     name: str
@@ -79,23 +75,23 @@ class Family:
 
 
 class Connection:
-    """Send requests and dumps over one transport, one at a time.
+    """Requests and dumps over one transport, one at a time.
 
-    `request()` and `dump()` do all that belongs to one. To get each datagram when it comes, call `begin()`. While the
-    end of the reply is `awaited`, call `receive()`, and for each datagram `message()` until it returns None. From
-    `offset` to `end` the `buffer` holds what is not yet read. Connections may share a buffer, if each datagram is read
-    to its end before another one is received.
+    `request()` and `dump()` read a whole reply. To read it by datagrams, call `begin()`. While the end of the reply is
+    `awaited`, call `receive()`, and for each datagram call `message()` until it returns None. The unread part of the
+    datagram is in `buffer`, from `offset` to `end`. Connections may share a buffer if each datagram is read to its end
+    before another one is received.
     """
 
-    def __init__(self, transport: "Transport", buffer: "bytearray | None" = None) -> None:
+    def __init__(self, transport: Transport, buffer: "typing.Optional[bytearray]" = None) -> None:
         self.transport = transport
-        self.buffer = buffer or bytearray(BUFFER_SIZE)  # the last datagram, at the same place each time
+        self.buffer = buffer or bytearray(BUFFER_SIZE)
         self.offset = self.end = 0
         self.seq = 0  # of the last request, and of each message that replies to it
-        self.awaited = False  # whether more of the reply may come; it stays so after an error
+        self.awaited = False  # more of the reply may come; an error does not change that
 
     def request(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> bytes:
-        """Return the attributes of the one message that replies, which must be of command `reply`."""
+        """Send a request, and return the attributes of the reply: one message, with the command `reply`."""
         self.begin(family, 0, command, attributes, doing)
         while self.awaited:
             self.receive(doing)
@@ -103,13 +99,13 @@ class Connection:
             if message:
                 self.awaited = False
                 return expect(message, family, reply, doing).attributes()
-        raise DecodeError(f"{doing}: the kernel sent the end of a dump instead of one message")
+        raise DecodeError(f"{doing}: the kernel sent the end of a dump instead of a message")
 
     def dump(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> "Iterator[Message]":
-        """Yield each message of a dump, until its end.
+        """Yield each message of a dump.
 
-        DumpInterruptedError if the kernel says that the objects changed during the dump (NLM_F_DUMP_INTR): then the
-        messages may lack some, or repeat some.
+        Raise DumpInterruptedError if the kernel says that entries changed during the dump (NLM_F_DUMP_INTR). The dump
+        may then lack entries or repeat some.
         """
         self.begin(family, NLM_F_DUMP, command, attributes, doing)
         seq = self.seq
@@ -122,66 +118,66 @@ class Connection:
                     raise netlink_error(ECANCELED, doing, todo=todo)
 
     def families(self, name: str = "") -> list[Family]:
-        """Return all families that this kernel has now, or only that of this name. This loads no module."""
+        """Return all families that this kernel has now, or the one of this name. This loads no module."""
         dump = self.dump(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, b"", reply=CTRL_CMD_NEWFAMILY, doing="listing the families")
-        # A search for the name is quick. To decode all that the kernel tells of its families is not.
+        # Only messages that contain the name are decoded, because families have many attributes.
         candidates = [message for message in dump if name.encode() in message.payload]
-        found = [_family(message.attributes()) for message in candidates]
+        found = [_decode_family(message.attributes()) for message in candidates]
         return [family for family in found if name in ("", family.name)]
 
     def load_family(self, name: str) -> Family:
-        """Return one family by name. ENOENT if there is none.
+        """Return one family by name. If there is none, raise NetlinkError with ENOENT.
 
-        The kernel loads the module that has it, even for a caller without any privilege (ctrl_getfamily() in
-        net/netlink/genetlink.c). It does not find a module that does not declare its family.
+        The kernel loads the module that declares the family, even for a caller without privilege (ctrl_getfamily() in
+        net/netlink/genetlink.c).
         """
-        doing = f"asking for the family {name}"
-        attributes = CTRL_ATTRS.encode({"FAMILY_NAME": name})
-        return _family(
-            self.request(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attributes, reply=CTRL_CMD_NEWFAMILY, doing=doing)
+        doing = f"reading the family {name}"
+        wanted = CTRL_ATTRS.encode({"FAMILY_NAME": name})
+        return _decode_family(
+            self.request(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, wanted, reply=CTRL_CMD_NEWFAMILY, doing=doing)
         )
 
     def begin(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
         """Send a request; `flags` is NLM_F_DUMP for a dump, else 0."""
         transport = self.transport
         if self.awaited:
-            # The kernel keeps one dump a socket, and replies EBUSY to a second one (netlink_dump_start()). The rest of
-            # a dump that was given up is there without waiting: recv() fills the next datagram. Even so EBUSY may
-            # come after a dump that stopped because memory was short (ENOBUFS of netlink_dump()). To receive it lets
-            # that dump continue, and its rest is then read here.
+            # The kernel runs one dump a socket, and refuses a second one with EBUSY (netlink_dump_start()). The rest of
+            # an unread dump needs no waiting, because each recv() fills the next datagram. EBUSY may still come after a
+            # dump that stopped because memory was short (ENOBUFS of netlink_dump()). Receiving it continues that dump,
+            # and the next request drains the rest.
             transport.drain()
         self.seq = seq = self.seq % 0xFFFFFFFF + 1
-        self.awaited = True  # before send(): a signal may end this at any point
+        self.awaited = True  # before send(), because a signal handler may raise at any point
         try:
             transport.send(request(family, NLM_F_REQUEST | flags, seq, transport.port, command, attributes))
         except OSError as error:
             raise netlink_error(error.errno or 0, doing) from None
 
     def receive(self, doing: str) -> None:
-        """Wait for the next datagram."""
+        """Receive the next datagram."""
         try:
             self.end = self.transport.recv_into(self.buffer)
         except OSError as error:
             raise netlink_error(error.errno or 0, doing) from None
         self.offset = 0
-        if self.end == DONE.size:  # nearly every dump ends so; message() reads every other end
+        if self.end == DONE.size:  # nearly every dump ends so; message() handles all other ends
             plain = DONE.size, NLMSG_DONE, NLM_F_MULTI, self.seq, self.transport.port, 0
             if DONE.unpack_from(self.buffer) == plain:
                 self.offset, self.awaited = self.end, False
 
-    def message(self, doing: str) -> "Message | None":
-        """Return the next message of this datagram that replies to the last request.
+    def message(self, doing: str) -> "typing.Optional[Message]":
+        """Return the next message of this datagram that replies to the last request, and skip others.
 
-        Others, such as a late reply to an earlier request, are skipped. None at the end of the datagram, and at the end
-        of the reply, which is then no longer `awaited`. An error that the kernel sent is raised.
+        Return None at the end of the datagram. At the end of the reply, also set `awaited` to False. Raise an error
+        that the kernel sent.
         """
         while self.offset < self.end:
-            offset, self.offset = self.offset, self.end  # behind a message that cannot be read none is found
+            offset, self.offset = self.offset, self.end  # if this message is malformed, the next has no known offset
             message, self.offset = message_at(self.buffer, offset, self.end)
             if message.seq != self.seq or message.port != self.transport.port or message.type == NLMSG_NOOP:
                 continue
             if message.flags & NLM_F_DUMP_INTR:
-                raise DumpInterruptedError([], f"{doing}: the objects changed during the dump, says the kernel")
+                raise DumpInterruptedError([], f"{doing}: the kernel says that entries changed during the dump")
             if message.type not in (NLMSG_DONE, NLMSG_ERROR):
                 return message
             errno, ext_ack = result(message)
@@ -200,7 +196,7 @@ def messages(datagram: bytes) -> "Iterator[Message]":
         yield message
 
 
-def message_at(datagram: "bytes | bytearray", offset: int, end: int) -> "tuple[Message, int]":
+def message_at(datagram: "typing.Union[bytes, bytearray]", offset: int, end: int) -> "tuple[Message, int]":
     """Return the message at this offset of a datagram that ends at `end`, and the offset of the next."""
     left = end - offset
     if left < NLMSGHDR.size:
@@ -217,7 +213,7 @@ def request(type: int, flags: int, seq: int, port: int, command: int, attributes
     return HEADERS.pack(HEADERS.size + len(attributes), type, flags, seq, port, command, 1, 0) + attributes
 
 
-def result(message: Message) -> "tuple[int, str | None]":
+def result(message: Message) -> "tuple[int, typing.Optional[str]]":
     """Return the errno of an NLMSG_ERROR or NLMSG_DONE, 0 for success, and the kernel's text or None."""
     if len(message.payload) < ERRNO.size:
         raise DecodeError(f"the end of a reply has {len(message.payload)} bytes, but an errno alone has 4")
@@ -227,7 +223,7 @@ def result(message: Message) -> "tuple[int, str | None]":
     if not message.flags & NLM_F_ACK_TLVS:
         return errno, None
     offset = ERRNO.size
-    if message.type == NLMSG_ERROR:  # struct nlmsgerr quotes the request: its header, and its payload unless capped
+    if message.type == NLMSG_ERROR:  # struct nlmsgerr quotes the header of the request, and unless capped the payload
         quoted = NLMSGHDR.size
         if not message.flags & NLM_F_CAPPED and errno:
             quoted = int(u32.decode(message.payload[offset : offset + u32.struct.size]))
@@ -236,12 +232,12 @@ def result(message: Message) -> "tuple[int, str | None]":
 
 
 def expect(message: Message, family: int, reply: int, doing: str) -> Message:
-    """Return the message, which must be of this family and command."""
+    """Return the message. Raise DecodeError if it has another family or command."""
     if message.type != family or message.command() != reply:
         raise DecodeError(f"{doing}: a message of type {message.type} that is not the reply {reply} of family {family}")
     return message
 
 
-def _family(attributes: bytes) -> Family:
+def _decode_family(attributes: bytes) -> Family:
     values = CTRL_ATTRS.decode(attributes)
     return Family(values["FAMILY_ID"], values["FAMILY_NAME"], values["VERSION"])

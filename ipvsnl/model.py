@@ -1,7 +1,7 @@
 """The model: IPVS as plain values, in the words of ipvsadm(8) and of the kernel.
 
-All classes are dataclasses with slots and equality by value. The line protocol, the JSON document and the documentation
-use the names of these fields. Names in capitals are those of include/uapi/linux/ip_vs.h.
+All classes are dataclasses with slots and equality by value. The JSON document and the documentation use the names of
+their fields. Names in capitals are from include/uapi/linux/ip_vs.h.
 """
 
 from enum import IntFlag
@@ -12,8 +12,10 @@ from ._typing import typing
 
 
 class ServiceFlags(IntFlag):
-    """Flags of a virtual service, IP_VS_SVC_F_*. The schedulers give SCHED1 to SCHED3 their meaning:
-    sh-fallback and sh-port, mh-fallback and mh-port are SCHED1 and SCHED2. Unknown bits are kept."""
+    """Flags of a virtual service, IP_VS_SVC_F_*. Unknown bits are kept.
+
+    The scheduler gives SCHED1 to SCHED3 their meaning. For sh and mh, SCHED1 is "fallback" and SCHED2 is "port".
+    """
 
     PERSISTENT = 0x01
     HASHED = 0x02
@@ -34,8 +36,8 @@ class TunnelFlags(IntFlag):
 class Stats:
     """The ten counters of a virtual service or of a real server, IPVS_STATS_ATTR_*.
 
-    They have 64 bits if the kernel sends STATS64 (since Linux 4.1). Older kernels send 32 bits, which wrap, except for
-    the two byte counters. `ipvsadm -Z` sets them to 0.
+    They have 64 bits if the kernel sends STATS64 (since Linux 4.1). On older kernels all but the two byte counters have
+    32 bits and wrap. `ipvsadm -Z` sets them to 0.
 
     While `sysctl net.ipv4.vs.run_estimation` is 0, all ten stand still. The values do not show it.
 
@@ -98,10 +100,10 @@ class Service:
 
     @property
     def key(self) -> ServiceKey:
-        """What identifies it: fwmark or 0, family (2 or 10), protocol number, packed address, port.
+        """Identify the service: fwmark or 0, family (2 or 10), protocol number, packed address, port.
 
-        With a fwmark the last three are 0, b"" and 0. Keys sort as ipvsadm does with numbers. A value that identifies
-        no service is a ValueError.
+        With a fwmark the last three are 0, b"" and 0. Keys sort as ipvsadm -n sorts. If the fields identify no service,
+        raise ValueError.
         """
         return service_key(self.protocol, self.address, self.port, self.fwmark, self.address_family)
 
@@ -155,7 +157,7 @@ class Destination:
 
     @property
     def key(self) -> "tuple[int, bytes, int]":
-        """What identifies it within its service: family (2 or 10), packed address, port."""
+        """Identify the real server within its service: family (2 or 10), packed address, port."""
         family = family_number(self.address_family)
         return family, pack_address(family, self.address), number(self.port, "a port", 0, 0xFFFF)
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, cannot, capture_path
 
 from ipvsnl import Client, Destination, _dump, genl
-from ipvsnl._fastpath import Layout, Table
+from ipvsnl._fastpath import Layout, Matrix
 from ipvsnl.formats import Report, line_protocol
 
 SERVICES, DESTS = 30, 20
@@ -101,8 +101,8 @@ def test_services_that_are_not_alike_make_no_more_work_than_their_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With three lengths of names, of which two give messages of one size, no two neighbours are of one layout."""
-    looks, tables = 0, 0
-    unpack, init = Layout.run, Table.__init__
+    looks, matrices = 0, 0
+    unpack, init = Layout.run, Matrix.__init__
 
     def run(self: Layout, buffer: memoryview, offset: int, most: int, seq: int, port: int) -> int:
         nonlocal looks
@@ -110,18 +110,18 @@ def test_services_that_are_not_alike_make_no_more_work_than_their_number(
         looks += found + 1
         return found
 
-    def made(self: Table, *arguments: object) -> None:
-        nonlocal tables
-        tables += 1
+    def made(self: Matrix, *arguments: object) -> None:
+        nonlocal matrices
+        matrices += 1
         init(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Layout, "run", run)
-    monkeypatch.setattr(Table, "__init__", made)
+    monkeypatch.setattr(Matrix, "__init__", made)
     with Client(transport=netlink.IPVSKernel([(tree, []) for tree in MIXED])) as client:
         for _ in range(3):
             assert len(client.services()) == len(MIXED)
     assert looks <= 3 * 4 * len(MIXED)
-    assert tables <= 4
+    assert matrices <= 4
 
 
 def test_the_fast_path_is_on_again_after_each_reload_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,10 +61,10 @@ def test_an_errno_has_its_class(number: int, kind: type) -> None:
         (errno.EPERM, "CAP_NET_ADMIN"),
         (errno.EACCES, "CAP_NET_ADMIN"),
         (errno.EBUSY, "one client for each thread"),
-        (errno.ENOBUFS, "ask again"),
+        (errno.ENOBUFS, "try again"),
         (errno.ETIMEDOUT, "longer timeout"),
         (errno.EBADF, "open a new client"),
-        (errno.EMSGSIZE, "ask again"),
+        (errno.EMSGSIZE, "try again"),
     ],
 )
 def test_an_errno_that_has_a_remedy_names_it(number: int, advice: str) -> None:
