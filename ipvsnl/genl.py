@@ -166,7 +166,7 @@ class Connection:
                 self.offset, self.awaited = self.end, False
 
     def message(self, doing: str) -> "typing.Optional[Message]":
-        """Return the next message of this datagram that replies to the last request, and skip others.
+        """Return the next message of this datagram that replies to the last request. Skip all other messages.
 
         Return None at the end of the datagram. At the end of the reply, also set `awaited` to False. Raise an error
         that the kernel sent.
