@@ -7,21 +7,28 @@ namespace, whatever fails. There is no way back that could fail, and no need for
 
 import errno
 import os
+from collections.abc import Callable
 
+from ._typing import typing
 from .errors import netlink_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Protocol, TypeVar
+    from typing import Protocol
 
-    T = TypeVar("T")
+    T = typing.TypeVar("T")
+    O = typing.TypeVar("O", bound="Opened")  # noqa: E741
+else:
+    Protocol, T, O = object, "typing.Any", "Opened"  # noqa: E741
 
-    class Opened(Protocol):
-        def fileno(self) -> int: ...
 
-        def close(self) -> None: ...
+class Opened(Protocol):
+    """An open socket, of any kind."""
 
-    O = TypeVar("O", bound=Opened)  # noqa: E741
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
 
 NAMES = "/run/netns"  # where ip-netns(8) keeps the namespaces that have a name
 CLONE_NEWNET = 0x40000000
@@ -37,7 +44,9 @@ REMEDIES = {
 }
 
 
-def open_beside(opened: "Opened", open_one: "Callable[[str | int | None], O]", netns: "str | int | None") -> "O":
+def open_beside(
+    opened: Opened, open_one: "Callable[[typing.Union[str, int, None]], O]", netns: "typing.Union[str, int, None]"
+) -> "O":
     """Open one more socket in the network namespace of `opened`, which was opened with `netns`.
 
     `open_one` opens a socket in a namespace. The calling thread is tried first, which needs no privilege.
@@ -58,7 +67,7 @@ def open_beside(opened: "Opened", open_one: "Callable[[str | int | None], O]", n
         os.close(namespace)
 
 
-def _namespace(opened: "Opened") -> int:
+def _namespace(opened: Opened) -> int:
     """Return a file descriptor of the network namespace of this socket."""
     try:
         from fcntl import ioctl  # not at the top: other systems lack it
@@ -67,7 +76,7 @@ def _namespace(opened: "Opened") -> int:
     return ioctl(opened.fileno(), SIOCGSKNS)
 
 
-def _is_in(opened: "Opened", namespace: int) -> bool:
+def _is_in(opened: Opened, namespace: int) -> bool:
     """Tell whether this socket is in this namespace. Close it if nobody can tell."""
     try:
         own = _namespace(opened)
@@ -80,7 +89,7 @@ def _is_in(opened: "Opened", namespace: int) -> bool:
         os.close(own)
 
 
-def call_inside(netns: "str | int", action: "Callable[[], T]") -> "T":
+def call_inside(netns: "typing.Union[str, int]", action: "Callable[[], T]") -> "T":
     """Call `action` in another network namespace, and return or raise what it does.
 
     `netns` is a name of ip netns, a path or a descriptor. If the namespace cannot be entered, raise NetlinkError.

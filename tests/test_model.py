@@ -258,7 +258,7 @@ print(got)
 
 # Annotations.
 
-MODULES = ["attrs", "capture", "client", "errors", "genl", "model", "netns", "testing", "transport"]
+MODULES = ["attrs", "capture", "client", "errors", "genl", "model", "netns", "transport"]
 EVALUATE = """
 import importlib, inspect, sys, typing
 import ipvsnl
