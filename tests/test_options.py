@@ -6,12 +6,14 @@ import io
 import itertools
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import netlink
 import pytest
-from conftest import KERNELS, capture, capture_path
+from conftest import KERNELS, ROOT, capture, capture_path
 from test_fuzz import mutate
 
 from ipvsnl.cli import main
@@ -125,6 +127,15 @@ def test_a_broken_capture_is_printed_or_is_one_line(format: str, tmp_path: Path,
             assert format == "line" or out == ""
             assert err.startswith("ipvsnl: ") and err.count("\n") == 1
     assert statuses == {0, 1}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_strict_python_replays_without_a_warning(kernel: str, format: str) -> None:
+    """With -bb a comparison of bytes and text is an error."""
+    command = [sys.executable, "-bb", "-W", "error", "-m", "ipvsnl", "-f", format, "--replay", capture_path(kernel)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and MARKS[format](done.stdout)
 
 
 def test_the_help_names_every_format_and_option(capsys: Output) -> None:
