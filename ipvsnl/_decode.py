@@ -75,11 +75,9 @@ class Rows:
             row += value if isinstance(value, tuple) else (value,)
         counters = values.get("STATS64", {})
         if len(counters) < len(STATS64.attributes):  # Linux before 4.1 sends counters of 32 bits only
-            counters = {**STATS.decode(values["STATS"]), **counters}
-        for attribute in STATS64.attributes:
-            if attribute.name not in counters:
-                raise DecodeError(f"{STATS.prefix}_{attribute.name} is missing")
-            row.append(counters[attribute.name])
+            wide, counters = counters, STATS.decode(values["STATS"])
+            counters.update(wide)
+        row += [counters[attribute.name] for attribute in STATS64.attributes]
         return tuple(row)
 
 
