@@ -1,4 +1,4 @@
-"""The client: which questions reach the kernel, what comes of the answers, and what it never asks.
+"""The client: which requests it sends, what it makes of the replies, and which requests it never sends.
 
 The kernel is the scripted one of tests/netlink.py, with three services.
 """
@@ -92,7 +92,7 @@ def test_a_dump_costs_one_request_for_the_services_and_one_for_each_pool(
 def test_a_real_server_that_the_kernel_walks_past_twice_is_listed_once(
     room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in Linux 7, where deleting and adding it again meanwhile sends the walk back to the head (_merge.py)."""
+    """In Linux 7 a walk continues from the head if its entry is deleted and added again (_merge.py)."""
     monkeypatch.setattr(_dump.DUMP_DESTS, "jumps", True)
     kernel = netlink.IPVSKernel([(WEB, [*POOL, netlink.destination(WEIGHT=netlink.u32(7)), POOL[1]])])
     kernel.room = room
@@ -118,7 +118,7 @@ def test_an_empty_ipvs_is_an_empty_dump() -> None:
 
 
 def test_a_service_that_goes_during_a_dump_has_no_real_servers(client: Client, kernel: netlink.IPVSKernel) -> None:
-    """As the kernel answers; it does not tell a service that has gone from one without real servers."""
+    """The kernel sends the same empty dump for a service that has gone and for one without real servers."""
     entries = client.dump()
     next(entries)
     kernel.entries.clear()
@@ -341,7 +341,7 @@ def test_a_namespace_together_with_a_transport_is_a_value_error(kernel: netlink.
     assert kernel.asked() == []
 
 
-def test_dests_of_a_service_with_an_unknown_protocol_are_asked_by_its_number() -> None:
+def test_dests_of_an_unknown_protocol_are_requested_by_its_number() -> None:
     odd = netlink.service(PROTOCOL=netlink.u16(47))
     client = Client(transport=netlink.IPVSKernel([(odd, POOL)]))
     assert len(client.dests(client.services()[0])) == 2
@@ -351,7 +351,7 @@ def test_dests_of_a_service_with_an_unknown_protocol_are_asked_by_its_number() -
 
 
 def test_by_default_no_family_is_asked_for_by_name(client: Client, kernel: netlink.IPVSKernel) -> None:
-    """Asking by name is what makes the kernel load a module."""
+    """A request for a family by name makes the kernel load its module."""
     list(client.dump())
     client.service(fwmark=47)
     assert FAMILY_BY_NAME not in kernel.asked()
@@ -375,7 +375,7 @@ def test_no_request_changes_anything(client: Client, kernel: netlink.IPVSKernel)
 # Failures.
 
 
-def test_a_kernel_without_ipvs_is_a_not_available_error_that_says_what_helps() -> None:
+def test_a_kernel_without_ipvs_is_a_not_available_error_with_a_remedy() -> None:
     with pytest.raises(NotAvailableError) as caught:
         Client(transport=netlink.IPVSKernel(loaded=False))
     assert "modprobe ip_vs" in str(caught.value) and "--load-module" in str(caught.value)
@@ -398,7 +398,7 @@ def refusing(number: int, words: "str | None" = None) -> Client:
 
 
 @pytest.mark.parametrize("ask", ["services", "info", "timeouts", "daemons"])
-def test_without_the_privilege_every_question_is_a_permission_denied_error(ask: str) -> None:
+def test_without_the_privilege_every_request_is_a_permission_denied_error(ask: str) -> None:
     with pytest.raises(PermissionDeniedError, match="CAP_NET_ADMIN"):
         getattr(refusing(errno.EPERM), ask)()
 
@@ -414,7 +414,7 @@ def test_another_refusal_is_a_netlink_error_with_the_kernels_words() -> None:
     assert caught.value.errno == errno.EAGAIN and not isinstance(caught.value, NotFoundError)
 
 
-def test_a_client_goes_on_after_a_service_that_cannot_be_read() -> None:
+def test_a_client_goes_on_after_a_malformed_service() -> None:
     kernel = netlink.IPVSKernel([(netlink.service(AF=netlink.u16(1)), []), *ENTRIES])
     client = Client(transport=kernel)
     with pytest.raises(DecodeError):
@@ -423,7 +423,7 @@ def test_a_client_goes_on_after_a_service_that_cannot_be_read() -> None:
     assert len(client.services()) == 3
 
 
-def test_a_client_goes_on_after_a_service_that_cannot_be_read_in_the_datagram_of_its_end() -> None:
+def test_a_client_goes_on_after_a_malformed_service_in_the_datagram_of_the_end() -> None:
     def in_one_datagram(request: netlink.Request) -> "list[netlink.Reply] | None":
         if request.type != netlink.IPVS:
             return None
@@ -524,7 +524,7 @@ def test_a_datagram_larger_than_the_buffer_is_a_netlink_error(kernel_socket) -> 
     assert caught.value.errno == errno.EMSGSIZE
 
 
-def test_a_kernel_that_does_not_answer_is_a_netlink_error_after_the_timeout(kernel_socket) -> None:  # type: ignore[no-untyped-def]
+def test_a_kernel_that_does_not_reply_is_a_netlink_error_after_the_timeout(kernel_socket) -> None:  # type: ignore[no-untyped-def]
     kernel_socket(netlink.ScriptedKernel(lambda request: []))
     with pytest.raises(NetlinkError, match="in time") as caught:
         Client()

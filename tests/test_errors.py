@@ -1,4 +1,4 @@
-"""The errors: each is what its name says to callers of the standard library, too, and says what to do next."""
+"""The errors: each is also a built-in exception that fits, and its text names the next step."""
 
 import copy
 import errno
@@ -71,7 +71,7 @@ def test_an_errno_that_has_a_remedy_names_it(number: int, advice: str) -> None:
     assert advice in str(netlink_error(number, "asking"))
 
 
-def test_a_netlink_error_says_what_was_done_what_went_wrong_and_what_the_kernel_says() -> None:
+def test_a_netlink_error_names_the_request_the_errno_and_the_kernels_text() -> None:
     text = str(netlink_error(errno.EINVAL, "dumping the services", "attribute type 9 has an invalid length"))
     assert text == (
         "dumping the services: Invalid argument (EINVAL); the kernel says: attribute type 9 has an invalid length"

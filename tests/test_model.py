@@ -139,7 +139,7 @@ def test_everything_public_has_a_docstring() -> None:
 LOADED = "import sys; before = set(sys.modules); import {}; print(*set(sys.modules) - before)"
 
 
-def test_importing_the_package_loads_nothing_but_what_every_such_program_has() -> None:
+def test_importing_the_package_loads_nothing_but_what_all_programs_have() -> None:
     base = set(run_python(LOADED.format("dataclasses, socket, struct")).split())
     loaded = set(run_python(LOADED.format("ipvsnl")).split())
     assert {name for name in loaded - base if not name.startswith("ipvsnl")} == set()
