@@ -423,7 +423,7 @@ def test_a_client_goes_on_after_a_malformed_service() -> None:
     assert len(client.services()) == 3
 
 
-def test_a_client_goes_on_after_a_malformed_service_in_the_datagram_of_the_end() -> None:
+def test_a_client_goes_on_after_a_malformed_service_beside_the_end() -> None:
     def in_one_datagram(request: netlink.Request) -> "list[netlink.Reply] | None":
         if request.type != netlink.IPVS:
             return None
