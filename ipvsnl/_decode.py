@@ -73,10 +73,8 @@ class Rows:
         for attribute in self._attributes:
             value = values.get(attribute.name, ABSENT) if attribute.optional else values[attribute.name]
             row += value if isinstance(value, tuple) else (value,)
-        counters = values.get("STATS64", {})
-        if len(counters) < len(STATS64.attributes):  # Linux before 4.1 sends counters of 32 bits only
-            wide, counters = counters, STATS.decode(values["STATS"])
-            counters.update(wide)
+        # Linux before 4.1 has counters of 32 bits only.
+        counters = values["STATS64"] if "STATS64" in values else STATS.decode(values["STATS"])
         row += [counters[attribute.name] for attribute in STATS64.attributes]
         return tuple(row)
 

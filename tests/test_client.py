@@ -160,17 +160,31 @@ def test_the_timeouts(client: Client) -> None:
     assert client.timeouts() == Timeouts(tcp=900, tcp_fin=120, udp=300)
 
 
-def test_the_daemons() -> None:
-    def answer(request: netlink.Request) -> "list[netlink.Reply] | None":
+DAEMON = [(1, netlink.u32(2)), (2, netlink.text("eth0")), (3, netlink.u32(7))]
+
+
+def client_with_a_daemon(attributes: "netlink.Tree") -> Client:
+    def reply(request: netlink.Request) -> "list[netlink.Reply] | None":
         if request.command != netlink.GET_DAEMON:
             return None
-        values = [(1, netlink.u32(2)), (2, netlink.text("eth0")), (3, netlink.u32(7))]
-        payload = netlink.pack([(netlink.CMD_DAEMON, values)])
+        payload = netlink.pack([(netlink.CMD_DAEMON, attributes)])
         message = netlink.message(netlink.IPVS, payload, command=netlink.NEW_DAEMON, seq=request.seq)
         return [message, netlink.done(seq=request.seq)]
 
-    (daemon,) = Client(transport=netlink.IPVSKernel(special=answer)).daemons()
+    return Client(transport=netlink.IPVSKernel(special=reply))
+
+
+def test_the_daemons() -> None:
+    (daemon,) = client_with_a_daemon(DAEMON).daemons()
     assert (daemon.state, daemon.mcast_ifn, daemon.sync_id) == ("backup", "eth0", 7)
+    assert daemon.mcast_group is daemon.mcast_ttl is None
+
+
+@pytest.mark.parametrize("name", ["STATE", "MCAST_IFN", "SYNC_ID"])
+def test_a_daemon_that_lacks_an_attribute_is_a_decode_error(name: str) -> None:
+    client = client_with_a_daemon([each for each in DAEMON if each[0] != netlink.DAEMON[name]])
+    with pytest.raises(DecodeError, match=f"IPVS_DAEMON_ATTR_{name} is missing"):
+        client.daemons()
 
 
 # One service.
