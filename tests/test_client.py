@@ -400,15 +400,27 @@ def test_a_module_that_cannot_be_loaded_is_a_not_available_error() -> None:
         Client(transport=netlink.IPVSKernel(loaded=False), load_module=True)
 
 
-def refusing(number: int, words: "str | None" = None) -> Client:
-    """A client whose kernel refuses every IPVS command."""
+def refusing_kernel(number: int, words: "str | None" = None) -> netlink.IPVSKernel:
+    """A kernel that refuses every IPVS command."""
 
     def refuse(request: netlink.Request) -> "list[netlink.Reply] | None":
         if request.type == netlink.NLCTRL:
             return None
         return [netlink.refusal(number, words, request=request.raw, seq=request.seq)]
 
-    return Client(transport=netlink.IPVSKernel(special=refuse))
+    return netlink.IPVSKernel(special=refuse)
+
+
+def refusing(number: int, words: "str | None" = None) -> Client:
+    return Client(transport=refusing_kernel(number, words))
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EOPNOTSUPP])
+def test_a_request_is_not_repeated_if_the_family_is_still_there(number: int) -> None:
+    kernel = refusing_kernel(number)
+    with pytest.raises(NetlinkError):
+        Client(transport=kernel).info()
+    assert kernel.asked().count((netlink.IPVS, netlink.GET_INFO, False)) == 1
 
 
 @pytest.mark.parametrize("ask", ["services", "info", "timeouts", "daemons"])
