@@ -8,6 +8,8 @@ import struct
 import sys
 from _socket import htons
 from functools import lru_cache
+from operator import attrgetter
+from types import SimpleNamespace
 
 from . import _schema
 from ._key import ADDRESS_FAMILIES, FAMILY_NUMBERS, PROTOCOLS, ServiceKey, pack_address
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .attrs import Kind
 
     Part = tuple[int, str]  # the number of an attribute, and how struct spells its payload
+    Layout = tuple[struct.Struct, list[Any]]
     ToRaw = Callable[[Any, str], Any]
 
 
@@ -54,42 +57,39 @@ class Encoder:
                 values.append(value)
         except (ValueError, TypeError, KeyError, AttributeError, OSError, OverflowError):
             raise ValueError(f"{getattr(entry, field, None)!r} is no {field} that IPVS knows") from None
-        content = _pack(tuple(parts), values)
-        return _nested(self._within, content) if self._within else content
+        return _pack(_layout(tuple(parts), self._within), values)
 
 
 def service_key(key: ServiceKey) -> bytes:
     """Encode a Service.key, by which the kernel finds a service (ip_vs_genl_parse_service())."""
     mark, family, protocol, address, port = key
-    if mark:
-        return _nested(SERVICE_NUMBER, _pack(BY_FWMARK, (family, mark)))
-    return _nested(SERVICE_NUMBER, _pack(BY_ADDRESS, (family, protocol, address, htons(port))))
+    return _pack(BY_FWMARK, (family, mark)) if mark else _pack(BY_ADDRESS, (family, protocol, address, htons(port)))
 
 
-def _nested(number: int, content: bytes) -> bytes:
-    return HEADER.pack(HEADER.size + len(content), number) + content
-
-
-def _pack(parts: "tuple[Part, ...]", values: "Sequence[Any]") -> bytes:
+def _pack(layout: "Layout", values: "Sequence[Any]") -> bytes:
     """Pack attributes with one struct call."""
-    layout, arguments = _layout(parts)
+    packer, arguments = layout
     arguments = arguments.copy()
-    arguments[1::2] = values
+    arguments[2::2] = values
     try:
-        return layout.pack(*arguments)
+        return packer.pack(*arguments)
     except struct.error as error:
         raise ValueError(f"a value does not fit its attribute: {error}: {values}") from None
 
 
 @lru_cache(256)
-def _layout(parts: "tuple[Part, ...]") -> "tuple[struct.Struct, list[Any]]":
-    """Return a struct for headers and payloads in turn, and its arguments: each header, and None for its payload."""
-    letters, arguments = "=", []
+def _layout(parts: "tuple[Part, ...]", within: int) -> "Layout":
+    """Return a struct for headers and payloads in turn, and its arguments: each header, and None for its payload.
+
+    The first header is that of the attribute `within`, or empty without one.
+    """
+    letters, arguments = "", []
     for number, payload in parts:
         size = struct.calcsize("=" + payload)
         letters += f"{HEADER.size}s{payload}{-size % NLA_ALIGNTO}x"
         arguments += [HEADER.pack(HEADER.size + size, number), None]
-    return struct.Struct(letters), arguments
+    outer = HEADER.pack(HEADER.size + struct.calcsize("=" + letters), within) if within else b""
+    return struct.Struct(f"={len(outer)}s{letters}"), [outer, *arguments]
 
 
 def _part(attribute: "Attribute") -> "Part":
@@ -150,8 +150,10 @@ TO_RAW: "dict[Kind, ToRaw]" = {
 }
 
 SERVICE_NUMBER = COMMAND.types["SERVICE"][0]
-BY_ADDRESS = tuple(_part(each) for each in SERVICE.attributes if each.identity and each.name != "FWMARK")
-BY_FWMARK = tuple(_part(each) for each in SERVICE.attributes if each.name in ("AF", "FWMARK"))
+BY_ADDRESS = _layout(
+    tuple(_part(each) for each in SERVICE.attributes if each.identity and each.name != "FWMARK"), SERVICE_NUMBER
+)
+BY_FWMARK = _layout(tuple(_part(each) for each in SERVICE.attributes if each.name in ("AF", "FWMARK")), SERVICE_NUMBER)
 
 # What the kernel sends.
 counters = Encoder(STATS64.attributes).encode
@@ -163,6 +165,25 @@ info = Encoder(INFO.attributes).encode
 
 # What a request carries.
 service_request = Encoder((each for each in SERVICE.attributes if not each.counted), within="SERVICE").encode
-destination_request = Encoder((each for each in DEST.attributes if not each.counted), within="DEST").encode
 destination_key = Encoder((each for each in DEST.attributes if each.identity), within="DEST").encode
 daemon_key = Encoder((each for each in DAEMON.attributes if each.identity), within="DAEMON").encode
+
+DEST_NUMBER = COMMAND.types["DEST"][0]
+ENDPOINT = _layout(tuple(_part(each) for each in DEST.attributes if each.field in ("address", "port")), 0)
+SETTINGS = [each for each in DEST.attributes if not (each.counted or each.field in ("address", "port"))]
+_settings_of = attrgetter(*[each.field for each in SETTINGS])
+
+
+def destination_request(destination: "Any") -> bytes:
+    """Encode a real server without what the kernel counts."""
+    header, settings = _destination_settings(_settings_of(destination))
+    packed = pack_address(FAMILY_NUMBERS[destination.address_family], destination.address)
+    return header + _pack(ENDPOINT, (packed, htons(destination.port))) + settings
+
+
+@lru_cache(256)
+def _destination_settings(values: "tuple[Any, ...]") -> "tuple[bytes, bytes]":
+    """Encode all but address and port, with the header of the whole, because most real servers share their settings."""
+    fields = dict(zip([each.field for each in SETTINGS], values))
+    encoded = Encoder(SETTINGS).encode(SimpleNamespace(**fields))
+    return HEADER.pack(HEADER.size + ENDPOINT[0].size + len(encoded), DEST_NUMBER), encoded
