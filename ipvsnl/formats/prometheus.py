@@ -1,18 +1,16 @@
-"""The text exposition format of Prometheus, by its conventions for names: base units, `_total` on what only counts up,
-no rates (rate() makes better ones), no timestamps (a scrape has its own, and node_exporter refuses them).
+"""The text exposition format of Prometheus, by its conventions for names.
 
-Labels are the tags of the line protocol. Real servers of a fwmark service always say its address family, in which an
-IPv4 and an IPv6 service of one mark differ.
+Units are base units, and counters end in `_total`. There are no rates, because rate() computes better ones. There are
+no timestamps, because a scrape has its own and node_exporter refuses them.
+
+Labels are the tags of the line protocol. Real servers of a fwmark service always name its address family, because an
+IPv4 and an IPv6 service may have the same mark.
 """
 
-from . import sums
+from collections.abc import Iterator
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..model import Destination, Service
-    from . import Report
+from ..model import Destination, Service
+from . import Report, sums
 
 COUNTERS = {  # of a virtual server and of a real server: fields of Stats
     "connections_total": ("connections", "Connections scheduled."),
@@ -25,7 +23,7 @@ GAUGES = {  # of a real server: fields of Destination
     "active_connections": ("active_connections", "Connections now in an active state, such as ESTABLISHED."),
     "inactive_connections": ("inactive_connections", "Connections now in any other state."),
     "persistent_connections": ("persistent_connections", "Persistence templates now."),
-    "weight": ("weight", "The weight that the scheduler goes by; 0 takes no new connections."),
+    "weight": ("weight", "The weight that the scheduler uses; 0 takes no new connections."),
 }
 SUMS = {  # of a virtual server: what sums() returns
     "active_connections": "Connections of its real servers now in an active state, such as ESTABLISHED.",
@@ -37,7 +35,7 @@ SUMS = {  # of a virtual server: what sums() returns
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def render(report: "Report") -> "Iterator[str]":
+def render(report: Report) -> Iterator[str]:
     """Yield one metric after the other, each with all its samples, as the format demands."""
     netns = "" if report.netns is None else f',netns="{report.netns.translate(ESCAPES)}"'
     yield from _of_this_ipvs(report, netns)
@@ -66,8 +64,8 @@ def render(report: "Report") -> "Iterator[str]":
         yield _metric(f"ipvs_real_server_{name}", "gauge", meaning, samples)
 
 
-def _of_this_ipvs(report: "Report", netns: str) -> "Iterator[str]":
-    """The metrics that belong to no service, as far as they are known."""
+def _of_this_ipvs(report: Report, netns: str) -> Iterator[str]:
+    """Yield the metrics that belong to no service, if they are known."""
     if report.info is not None:
         version, size = report.info.version, report.info.connection_table_size
         yield _metric("ipvs_info", "gauge", "The version of IPVS.", [f'{{version="{version}"{netns}}} 1'])
@@ -84,15 +82,15 @@ def _of_this_ipvs(report: "Report", netns: str) -> "Iterator[str]":
     yield _metric("ipvs_sync_daemon", "gauge", "A connection synchronization daemon that runs.", samples)
 
 
-def _metric(name: str, type: str, meaning: str, samples: "list[str]") -> str:
-    """A metric; nothing if it has no sample."""
+def _metric(name: str, type: str, meaning: str, samples: list[str]) -> str:
+    """Return a metric with its samples, or nothing if it has none."""
     if not samples:
         return ""
     lines = "".join([f"{name}{sample}\n" for sample in samples])
     return f"# HELP {name} {meaning}\n# TYPE {name} {type}\n{lines}"
 
 
-def _service_labels(service: "Service", netns: str) -> str:
+def _service_labels(service: Service, netns: str) -> str:
     family, netmask = service.address_family, service.netmask
     sched = service.scheduler.translate(ESCAPES)  # a module chooses it
     if service.fwmark is None:
@@ -103,7 +101,7 @@ def _service_labels(service: "Service", netns: str) -> str:
     return f'{{address_family="{family}",fwmark="{service.fwmark}",netmask="{netmask}"{netns},sched="{sched}"}}'
 
 
-def _virtual_labels(service: "Service") -> str:
+def _virtual_labels(service: Service) -> str:
     if service.fwmark is None:
         return (
             f'virtual_address="{service.address}",virtual_port="{service.port}",virtual_protocol="{service.protocol}"'
@@ -111,7 +109,7 @@ def _virtual_labels(service: "Service") -> str:
     return f'virtual_address_family="{service.address_family}",virtual_fwmark="{service.fwmark}"'
 
 
-def _destination_labels(destination: "Destination", netns: str, virtual: str) -> str:
+def _destination_labels(destination: Destination, netns: str, virtual: str) -> str:
     return (
         f'{{address="{destination.address}",address_family="{destination.address_family}"{netns},'
         f'port="{destination.port}",{virtual}}}'

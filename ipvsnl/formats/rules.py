@@ -1,41 +1,37 @@
-"""The rules of ipvsadm 1.31, as -Sn prints them, but so that -R reads all of them and restores everything.
+"""The rules of ipvsadm 1.31, as -Sn prints them, but complete, so that -R restores everything.
 
-Thresholds are added, which ipvsadm leaves out. Two rules that ipvsadm prints it cannot read itself: a negative mark in
-place of one from 2**31 on, and -b without a flag.
+ipvsadm omits the thresholds. It also prints two rules that it cannot read: a mark from 2**31 on as a negative number,
+and -b without a flag.
 """
 
-from ..model import ServiceFlags, TunnelFlags
+from collections.abc import Iterator
+
+from ..model import Destination, Service, ServiceFlags, TunnelFlags
+from . import Report
 from .listing import endpoint, in_order, netmask, scheduler_flags
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..model import Destination, Service
-    from . import Report
 
 PROTOCOLS = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
 FORWARDING = {"masquerade": "-m", "tunnel": "-i", "direct": "-g", "local": "-g"}
 CHECKSUMS = {0: " --tun-nocsum", TunnelFlags.CSUM: " --tun-csum", TunnelFlags.REMCSUM: " --tun-remcsum"}
 
 
-def render(report: "Report") -> "Iterator[str]":
-    """Yield the commands that make each service and its real servers."""
+def render(report: Report) -> Iterator[str]:
+    """Yield the rules of each service and its real servers."""
     yield from in_order(report.entries, _rules)
 
 
-def _rules(service: "Service", pool: "list[Destination]") -> str:
+def _rules(service: Service, pool: list[Destination]) -> str:
     name = service_name(service)
     return f"-A {name}{service_settings(service)}\n" + "".join([f"-a {name}{dest_settings(each)}\n" for each in pool])
 
 
-def service_name(service: "Service") -> str:
+def service_name(service: Service) -> str:
     if service.fwmark is not None:
         return f"-f {service.fwmark} -6" if service.address_family == "inet6" else f"-f {service.fwmark}"
     return f"{PROTOCOLS.get(str(service.protocol), '--xxx-service')} {endpoint(service.address, service.port)}"
 
 
-def service_settings(service: "Service") -> str:
+def service_settings(service: Service) -> str:
     text = f" -s {service.scheduler}"
     if ServiceFlags.PERSISTENT in service.flags:
         text += f" -p {service.timeout}"
@@ -50,7 +46,7 @@ def service_settings(service: "Service") -> str:
     return text if flags is None else f"{text} -b {flags or 'flag-3'}"  # sh and mh have no name for the third
 
 
-def dest_settings(destination: "Destination") -> str:
+def dest_settings(destination: Destination) -> str:
     text = f" -r {endpoint(destination.address, destination.port)} {FORWARDING.get(destination.forwarding, '(null)')}"
     text += f" -w {destination.weight}"
     if destination.forwarding == "tunnel":
@@ -60,7 +56,7 @@ def dest_settings(destination: "Destination") -> str:
     return text
 
 
-def _tunnel(destination: "Destination") -> str:
+def _tunnel(destination: Destination) -> str:
     checksum = CHECKSUMS.get(destination.tunnel_flags, "")
     if destination.tunnel_type == "gue":
         return f" --tun-type gue --tun-port {destination.tunnel_port}{checksum}"
