@@ -1,37 +1,32 @@
 """The command line: arguments in, text out. Nothing here knows a byte of netlink.
 
-Options are read by getopt, not argparse: a dump is a short program that runs every few seconds, argparse alone would
-be a fifth of it, and minimal Pythons lack the gettext that argparse imports.
+getopt reads the options, because argparse would take a fifth of a small dump's time. Minimal Pythons also lack gettext,
+which argparse imports.
 """
 
 import os
 import sys
 import time
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from getopt import GetoptError, gnu_getopt
 from importlib import import_module
 from io import BytesIO
 
 from . import __version__
 from ._stdio import OutputError, ReaderGone, newlines, write
+from ._typing import typing
 from .client import Client
 from .errors import DecodeError, IPVSError, NotAvailableError
-from .formats import Report
+from .formats import Entries, Report
 from .transport import NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, BinaryIO, Callable
-
     from .capture import Recorder
-    from .formats import Entries
-
-    Render = Callable[[Report], Iterator[str]]
-    Source = tuple[Client, int | None]  # and the time of its dumps, None for now
 
 DONE, FAILED, WRONG_ARGUMENTS, NOT_AVAILABLE = range(4)  # exit statuses
-INTERRUPTED = 130  # as shells have it: 128 and SIGINT
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 USAGE = """\
 usage: ipvsnl [-f FORMAT] [--services-only | --aggregate] [--all-fields]
@@ -45,32 +40,44 @@ Print the virtual servers and real servers of IPVS, once.
                        rate (as ipvsadm -Ln, -Ln --stats and -Ln --rate), or
                        rules (as ipvsadm -Sn, with thresholds: ipvsadm -R reads
                        them)
-  --services-only      leave the real servers out, and do not ask for them
-  --aggregate          print sums over the real servers of each virtual server
-                       in their place; with line, json and prometheus
+  --services-only      leave out the real servers, and do not request them
+  --aggregate          replace the real servers of each virtual server by sums
+                       over them; with line, json and prometheus
   --all-fields         line: print the fields that telegraf's plugin lacks, for
                        example weights and bytes per second
   --netns NAME|PATH    read another network namespace: a name of ip netns, or a
                        path such as /proc/PID/ns/net; line, json and prometheus
                        then name it
-  --load-module        let the kernel load the module ip_vs if it is not there
-  --record FILE        write the conversation with the kernel to a capture, too
+  --load-module        let the kernel load the module ip_vs if it is missing
+  --record FILE        also write all requests and replies to a capture file
   --replay FILE        read a capture of any IPVS client instead of the kernel
-  --execd              stay, and print at each newline on stdin until its end:
-                       for telegraf's inputs.execd with signal = "STDIN"
+  --execd              print at each newline on stdin until its end: for
+                       telegraf's inputs.execd with signal = "STDIN"
   --version            print the version
   -h, --help           print this
 
 If a dump fails, line may have printed whole lines, and every other format
 nothing. With --execd no format prints anything of a dump that fails.
 
-Reading the kernel needs CAP_NET_ADMIN, and with --netns CAP_SYS_ADMIN. Exit
-status: 0 done; 1 the kernel refused, or bytes could not be read or written;
-2 wrong arguments; 3 no IPVS here now; 130 interrupted.
+Reading the kernel needs CAP_NET_ADMIN, and with --netns also CAP_SYS_ADMIN.
+Exit status: 0 done; 1 the kernel refused, or bytes could not be read or
+written; 2 wrong arguments; 3 the kernel has no IPVS now; 130 interrupted.
 """
 
+LONG_OPTIONS = [
+    *("format=", "services-only", "aggregate", "all-fields", "netns=", "load-module"),
+    *("record=", "replay=", "execd", "version", "help"),
+]
+SHORT_OPTIONS = {"-f": "--format", "-h": "--help"}
+EXCLUSIVE = [
+    ("--record", "--replay"),
+    ("--netns", "--replay"),
+    ("--record", "--execd"),
+    ("--services-only", "--aggregate"),
+]
+
 REST = ("info", "timeouts", "daemons")
-FORMATS = {  # the module, imported when asked for, its function, and the methods of Client that it needs besides dump()
+FORMATS = {  # the module, imported when it is needed, its function, and the methods of Client beside dump()
     "line": ("line_protocol", "render", ()),
     "json": ("json_document", "render", REST),
     "prometheus": ("prometheus", "render", REST),
@@ -79,69 +86,31 @@ FORMATS = {  # the module, imported when asked for, its function, and the method
     "rate": ("listing", "render_rate", REST[:1]),
     "rules": ("rules", "render", ()),
 }
-STREAMED = {"line"}  # each of its lines stands alone; half of another document is worth nothing
-FORMATS_OF = {"--aggregate": ("line", "json", "prometheus"), "--all-fields": ("line",)}  # others have no place for it
-EXCLUSIVE = [
-    ("--record", "--replay"),
-    ("--netns", "--replay"),
-    ("--record", "--execd"),
-    ("--services-only", "--aggregate"),
-]
+STREAMED = {"line"}  # each line is complete; half of another document is useless
+FORMATS_OF = {"--aggregate": ("line", "json", "prometheus"), "--all-fields": ("line",)}
+
+Options = dict[str, str]  # by their long names; the value of an option without one is empty
+Render = Callable[[Report], Iterator[str]]
 
 
 class WrongArguments(Exception):
     """The command line makes no sense; the text says why."""
 
 
-class Options:
-    """What the command line says."""
-
-    def __init__(self, argv: list[str]) -> None:
-        long = ["format=", "services-only", "aggregate", "all-fields", "netns=", "load-module", "record=", "replay="]
-        try:
-            options, rest = gnu_getopt(argv, "f:h", [*long, "execd", "version", "help"])
-        except GetoptError as error:
-            raise WrongArguments(error.msg.replace("requires argument", "requires an argument")) from None
-        if rest:
-            raise WrongArguments(f"unexpected argument {rest[0]}: to read a capture, use --replay {rest[0]}")
-        given = {"--format" if name == "-f" else name: value for name, value in options}
-        self.format: str = given.get("--format", "line")
-        if self.format not in FORMATS:
-            raise WrongArguments(f"there is no format {self.format}: choose {' or '.join(FORMATS)}")
-        self.services_only = "--services-only" in given
-        self.aggregate = "--aggregate" in given
-        self.all_fields = "--all-fields" in given
-        self.netns: str | None = given.get("--netns")
-        self.load_module = "--load-module" in given
-        self.record: str | None = given.get("--record")
-        self.replay: str | None = given.get("--replay")
-        self.execd = "--execd" in given
-        for one, other in EXCLUSIVE:
-            if one in given and other in given:
-                raise WrongArguments(f"{one} and {other} exclude each other")
-        for option, formats in FORMATS_OF.items():
-            if option in given and self.format not in formats:
-                raise WrongArguments(f"{option} is for --format {' or '.join(formats)}, not for {self.format}")
-        if [name for name, _ in options].count("--netns") > 1:  # of another option the last one counts
-            raise WrongArguments("--netns may be given once: run ipvsnl for each namespace")
-        self.version = "--version" in given
-        self.help = "--help" in given or "-h" in given
-
-
-def main(argv: "list[str] | None" = None) -> int:
-    """Run the command line with these arguments, by default the program's own, and return its exit status."""
+def main(argv: "typing.Optional[list[str]]" = None) -> int:
+    """Run the command line with these arguments, by default those of the process, and return the exit status."""
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted")
 
 
-def _run(argv: "list[str]") -> int:
+def _run(argv: list[str]) -> int:
     try:
-        options = Options(argv)
-        if options.help:
+        options = _parse(argv)
+        if "--help" in options:
             write(sys.stdout, [USAGE])
-        elif options.version:
+        elif "--version" in options:
             write(sys.stdout, [f"ipvsnl {__version__}\n"])
         else:
             _print_dumps(options)
@@ -160,6 +129,29 @@ def _run(argv: "list[str]") -> int:
     return DONE
 
 
+def _parse(argv: list[str]) -> Options:
+    """Return the options. If one is repeated, the last one counts."""
+    try:
+        found, rest = gnu_getopt(argv, "f:h", LONG_OPTIONS)
+    except GetoptError as error:
+        raise WrongArguments(error.msg.replace("requires argument", "requires an argument")) from None
+    if rest:
+        raise WrongArguments(f"unexpected argument {rest[0]}: to read a capture, use --replay {rest[0]}")
+    options = {"--format": "line", **{SHORT_OPTIONS.get(name, name): value for name, value in found}}
+    format = options["--format"]
+    if format not in FORMATS:
+        raise WrongArguments(f"there is no format {format}: choose {' or '.join(FORMATS)}")
+    for one, other in EXCLUSIVE:
+        if one in options and other in options:
+            raise WrongArguments(f"{one} and {other} exclude each other: leave one out")
+    for option, formats in FORMATS_OF.items():
+        if option in options and format not in formats:
+            raise WrongArguments(f"{option} works with --format {' or '.join(formats)}, not with {format}")
+    if [name for name, _ in found].count("--netns") > 1:
+        raise WrongArguments("--netns may be given once: run ipvsnl for each namespace")
+    return options
+
+
 def _fail(status: int, message: str) -> int:
     """Write the message to stderr, and return the status. A full or closed stderr does not change it."""
     try:
@@ -172,39 +164,47 @@ def _fail(status: int, message: str) -> int:
 
 def _print_dumps(options: Options) -> None:
     write(sys.stdout, [])  # fails now if stdout is closed
-    render = _renderer(options.format)
-    if not options.execd:
-        with _opened(options) as source:
-            _print_dump(options, render, source)
+    render = _renderer(options["--format"])
+    if "--execd" not in options:
+        with _opened(options) as (client, time_of_dump):
+            _print_dump(options, render, client, time_of_dump)
         return
-    # One client does all dumps. After a failure there is a new one at the next newline, since the kernel may have IPVS
-    # by then, or have it again.
-    asked = newlines(sys.stdin)
-    for _ in asked:
+    # One client does all dumps. After a failure the next newline opens a new one, because the module may be loaded now.
+    signals = newlines(sys.stdin)
+    for _ in signals:
         try:
-            with _opened(options) as source:
-                _print_dump(options, render, source)
-                for _ in asked:
-                    _print_dump(options, render, source)
+            with _opened(options) as (client, time_of_dump):
+                _print_dump(options, render, client, time_of_dump)
+                for _ in signals:
+                    _print_dump(options, render, client, time_of_dump)
         except IPVSError as error:
             _fail(FAILED, str(error))
 
 
-def _print_dump(options: Options, render: "Render", source: "Source") -> None:
-    client, time_of_dump = source
-    rest: dict[str, Any] = {name: _asked(client, name, options.replay) for name in FORMATS[options.format][2]}
+def _print_dump(options: Options, render: Render, client: Client, time_of_dump: "typing.Optional[int]") -> None:
+    format = options["--format"]
+    rest: dict[str, typing.Any] = {}
+    for name in FORMATS[format][2]:
+        try:
+            rest[name] = getattr(client, name)()
+        except DecodeError:  # a capture may lack it
+            if "--replay" not in options:
+                raise
+    entries: Entries = client.dump()
+    if "--services-only" in options:
+        entries = [(service, None) for service in client.services()]
     report = Report(
-        _entries(client, options.services_only),
+        entries,
         time.time_ns() if time_of_dump is None else time_of_dump,
-        netns=None if options.netns is None else os.fsencode(options.netns).decode(errors="backslashreplace"),
-        all_fields=options.all_fields,
-        aggregate=options.aggregate,
+        netns=os.fsencode(options["--netns"]).decode(errors="backslashreplace") if "--netns" in options else None,
+        all_fields="--all-fields" in options,
+        aggregate="--aggregate" in options,
         **rest,
     )
-    write(sys.stdout, render(report), whole=options.execd or options.format not in STREAMED)
+    write(sys.stdout, render(report), whole="--execd" in options or format not in STREAMED)
 
 
-def _renderer(format: str) -> "Render":
+def _renderer(format: str) -> Render:
     try:
         module, function, _ = FORMATS[format]
         render: Render = getattr(import_module(f".formats.{module}", __package__), function)
@@ -214,23 +214,25 @@ def _renderer(format: str) -> "Render":
 
 
 @contextmanager
-def _opened(options: Options) -> "Iterator[Source]":
-    if options.replay is not None:
-        with _replay(options.replay) as source:
-            yield source
-    elif options.record is not None:
+def _opened(options: Options) -> "Iterator[tuple[Client, typing.Optional[int]]]":
+    """Open a client. Yield it with the time of its dumps, or with None if each has its own."""
+    netns, load_module = options.get("--netns"), "--load-module" in options
+    if "--replay" in options:
+        with _replay(options["--replay"]) as client_and_time:
+            yield client_and_time
+    elif "--record" in options:
         with (
-            _recorder(options.record, options.netns) as recorder,
-            Client(load_module=options.load_module, transport=recorder) as client,
+            _recorder(options["--record"], netns) as recorder,
+            Client(load_module=load_module, transport=recorder) as client,
         ):
             yield client, None
     else:
-        with Client(netns=options.netns, load_module=options.load_module) as client:
+        with Client(netns=netns, load_module=load_module) as client:
             yield client, None
 
 
 @contextmanager
-def _replay(path: str) -> "Iterator[Source]":
+def _replay(path: str) -> Iterator[tuple[Client, int]]:
     """Open a capture. Every error about it names the file."""
     from .capture import Replay
 
@@ -247,47 +249,28 @@ def _replay(path: str) -> "Iterator[Source]":
 
 
 @contextmanager
-def _recorder(path: str, netns: "str | None") -> "Iterator[Recorder]":
-    """Open a socket that keeps what it says, and write that to a file at the end.
+def _recorder(path: str, netns: "typing.Optional[str]") -> "Iterator[Recorder]":
+    """Open a socket, and at the end write to a file what passed through it.
 
-    A dump that failed is worth keeping; one that was killed leaves nothing that looks like a recording.
+    The recording of a dump that failed is kept. If the process is killed, the file is empty.
     """
     from .capture import Recorder
 
-    socket = NetlinkSocket(netns=netns)  # first: if it is refused, an older recording stays
-    try:
-        with open(path, "wb") as file:
-            conversation = BytesIO()
-            try:
-                yield Recorder(socket, conversation)
-            finally:
-                _save(conversation, file)
-    finally:
-        socket.close()
+    # The socket comes first: if the kernel refuses it, an older recording stays.
+    with closing(NetlinkSocket(netns=netns)) as socket, open(path, "wb") as file:
+        recording = BytesIO()
+        try:
+            yield Recorder(socket, recording)
+        finally:
+            _save(recording, file)
 
 
-def _save(conversation: BytesIO, file: "BinaryIO") -> None:
+def _save(recording: BytesIO, file: "typing.BinaryIO") -> None:
     """Write all of it, or leave an empty file."""
     try:
         with file:
-            file.write(conversation.getvalue())
+            file.write(recording.getvalue())
     except OSError as error:
         if os.path.isfile(file.name):  # not a device
             os.truncate(file.name, 0)
         raise OSError(error.errno, error.strerror, file.name) from None
-
-
-def _asked(client: Client, name: str, replay: "str | None") -> object:
-    """What this method of the client returns; None if a capture does not hold it."""
-    try:
-        return getattr(client, name)()
-    except DecodeError:
-        if replay is None:
-            raise
-        return None
-
-
-def _entries(client: Client, services_only: bool) -> "Entries":
-    if services_only:
-        return [(service, None) for service in client.services()]
-    return client.dump()

@@ -23,7 +23,7 @@ GAUGES = {  # of a real server: fields of Destination
     "active_connections": ("active_connections", "Connections now in an active state, such as ESTABLISHED."),
     "inactive_connections": ("inactive_connections", "Connections now in any other state."),
     "persistent_connections": ("persistent_connections", "Persistence templates now."),
-    "weight": ("weight", "The weight that the scheduler uses; 0 takes no new connections."),
+    "weight": ("weight", "The weight that the scheduler goes by; 0 takes no new connections."),
 }
 SUMS = {  # of a virtual server: what sums() returns
     "active_connections": "Connections of its real servers now in an active state, such as ESTABLISHED.",
