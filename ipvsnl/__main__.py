@@ -1,4 +1,4 @@
-"""python3 -m ipvsnl"""
+"""Run the command line as python3 -m ipvsnl."""
 
 import sys
 

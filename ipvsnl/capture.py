@@ -1,10 +1,10 @@
-"""Captures in place of the kernel: two transports that write and read files.
+"""Captures in place of the kernel: transports that write and read files.
 
-`Recorder` writes what another transport sends and receives. `Replay` replies as the kernel once did to any client
-(ipvsadm, telegraf, this one). The command and the service that a request names identify it, not how a client put it.
+`Recorder` writes what another transport sends and receives. `Replay` repeats what the kernel replied to any client,
+such as ipvsadm or telegraf. The command and the service in a request identify it, not its bytes.
 
-A client that reads a changing list dumps it several times, until the dumps can be merged. The replay of a recording
-repeats these dumps in the same order, so that they are merged to the same result.
+If services or real servers change, a client dumps them several times, until the dumps can be merged. The replay of a
+recording repeats these dumps in the same order, so that the merged result is the same.
 """
 
 import errno
@@ -19,16 +19,16 @@ from ._typing import typing
 from .errors import DecodeError
 from .transport import MESSAGE, Transport, put
 
-# What identifies a request: whether it asks for a dump, the command, the service.
+# What identifies a request: whether it is for a dump, the command, the service.
 Request = tuple[bool, int, "ServiceKey | None"]
 
 SERVICES: Request = (True, _schema.GET_SERVICE, None)  # the dump of all services
 WHOLE_RUN = "record one whole run of an IPVS client, such as ipvsadm -Ln"
-MOST_WAITING = 1000  # requests whose reply is still to come; a client has one
+MOST_WAITING = 1000  # requests without a complete reply; a client has one
 
 
 class Recorder:
-    """Pass everything on to `transport`, and write it to `file`, which is open for writing in binary mode."""
+    """A transport that uses another one, and writes each datagram to `file`, open for writing in binary mode."""
 
     def __init__(self, transport: Transport, file: "typing.BinaryIO", begin: bool = True) -> None:
         self._transport = transport
@@ -39,7 +39,7 @@ class Recorder:
 
     @property
     def room(self) -> int:
-        """Return that of the transport below."""
+        """Return the room of the transport below."""
         return self._transport.room
 
     def send(self, request: bytes) -> None:
@@ -61,7 +61,7 @@ class Recorder:
         self._transport.close()
 
     def another(self, *offers: int) -> "typing.Optional[Recorder]":
-        """Open one more transport below, and write it to the same file."""
+        """Open another transport below, and write to the same file."""
         other = self._transport.another(*offers) if hasattr(self._transport, "another") else None
         return Recorder(other, self._file, begin=False) if other else None
 
@@ -70,7 +70,7 @@ class Recorder:
 class Exchange:
     """A request and the datagrams of its reply. `number` counts requests in the capture.
 
-    A dump is complete if its end was received, or a datagram that could have held more: then the list ended there.
+    A dump is complete if the capture has its end, or a datagram with room for one more message.
     """
 
     number: int
@@ -82,28 +82,28 @@ class Exchange:
     complete: bool
 
     def is_ours(self) -> bool:
-        """Tell whether a Recorder wrote it."""
+        """Return whether a Recorder wrote it."""
         return self.reply[0].room is not None
 
 
 class Replay:
-    """Reply to each request with the first complete reply in a capture.
+    """A transport that sends no request, and receives the first complete reply to it in a capture.
 
-    `file` is open for reading in binary mode, and is read at once. A file that cannot be read, or holds no complete
-    dump of the services, is a DecodeError. So is a request whose reply it lacks. `time` is when the services were
-    requested, nanoseconds since 1970.
+    `file` is open for reading in binary mode, and is read at once. It must contain a complete dump of the services;
+    otherwise it is a DecodeError. A request without a reply in the capture is also a DecodeError. `time` is when the
+    services were requested, nanoseconds since 1970.
 
-    In a recording, a client that dumps a list again to make sure of it gets the next dump.
+    If a client repeats a dump, it receives the next one in the recording.
     """
 
-    port = 0  # leaves it to the kernel; replies are addressed to the sender of the request
+    port = 0  # each reply gets the port of its request
 
     def __init__(self, file: "typing.BinaryIO") -> None:
         self._capture = capture = _Capture(pcap.read(file))
         self.time: int = capture.replies[SERVICES][0].time
         self.room = 0
         self._rest: list[pcap.Record] = []  # of the reply to the last request, reversed
-        self._begun: Request | None = None  # of whose reply nothing has been received
+        self._begun: Request | None = None  # a request of whose reply nothing has been received
         self._is_repeat = False
         self._last: Request | None = None
         self._repeats: Request | None = None  # the request that the client of this socket repeats
@@ -116,11 +116,10 @@ class Replay:
             return
         last = self._last = _identify(self._request)
         self._is_repeat = last == self._repeats or last in self._capture.being_read.values()
-        self._capture.check(last)
         self._capture.being_read[self] = self._begun = last
 
     def recv_into(self, buffer: bytearray) -> int:
-        if self._begun:  # a client may begin a dump and never receive it: such a dump is in no capture
+        if self._begun:  # not in send(), because a capture lacks a dump that was begun and never received
             self._rest = self._capture.reply(self._begun, self._is_repeat)[::-1]
             self._begun = None
         if not self._rest:
@@ -142,7 +141,7 @@ class Replay:
         self.drain()
 
     def another(self, *offers: int) -> "typing.Optional[Replay]":
-        """Return one more socket for the same requests if the recorded client had more than one, else None."""
+        """Return another transport for the same capture if the recorded client had two sockets, else None."""
         if self._capture.sockets < 2:
             return None
         other = Replay.__new__(Replay)
@@ -152,12 +151,12 @@ class Replay:
 
 
 class _Capture:
-    """What a capture holds, and how far it has been replayed."""
+    """The exchanges in a capture, and which of them were replayed."""
 
     def __init__(self, records: "typing.Iterable[pcap.Record]") -> None:
         self._exchanges: dict[tuple[int, Request], list[Exchange]] = {}
-        self._plausible: dict[int, int] = {}  # families whose dumps look like services, and the first such request
-        self._named: set[int] = set()  # families that the kernel calls IPVS
+        self._plausible: dict[int, int] = {}  # the number of the first dump that looks like services, by family
+        self._named: set[int] = set()  # the ids of families with the name IPVS
         self._begun = False
         self._read(records)
         self._family = self._find_family()
@@ -174,11 +173,10 @@ class _Capture:
         self._replayed: dict[Request, int] = {}
 
     def _read(self, records: "typing.Iterable[pcap.Record]") -> None:
-        waiting: dict[tuple[int, int], Exchange] = {}  # for the rest of their reply, by sequence number and port
+        waiting: dict[tuple[int, int], Exchange] = {}  # without a complete reply, by sequence number and port
         number = 0
         for record in records:
-            # The bytes of other clients may be anything. If a broken message belongs to a reply about IPVS, it is kept
-            # there, and raises an error when that is replayed.
+            # Other clients may send anything. A broken message in a reply about IPVS raises an error in the replay.
             with suppress(DecodeError):
                 replied = None  # the kernel replies to one request per datagram
                 for message in _messages(record.datagram):
@@ -190,12 +188,12 @@ class _Capture:
                         self._reply(message, record, waiting)
 
     def _add(self, message: genl.Message, time: int, number: int, waiting: "dict[tuple[int, int], Exchange]") -> None:
-        """Let a request wait for its reply."""
+        """Add a request that waits for its reply."""
         sender = message.seq, message.port
         other = waiting.pop(sender, None)
         if other and message.port == 0:
-            return  # two clients that leave their port to the kernel cannot be told apart while both wait
-        with suppress(DecodeError):  # a request that makes no sense has no reply that could be replayed
+            return  # two clients with port 0 cannot be told apart while both wait
+        with suppress(DecodeError):  # a broken request has no reply that could be replayed
             request = _identify(message)
             waiting[sender] = Exchange(number, time, message.type, message.port, request, [], False)
             self._begun |= request == SERVICES and message.type > genl.GENL_ID_CTRL
@@ -203,12 +201,12 @@ class _Capture:
             del waiting[next(iter(waiting))]
 
     def _reply(self, message: genl.Message, record: pcap.Record, waiting: "dict[tuple[int, int], Exchange]") -> None:
-        """Give a message of the kernel to the request that it replies to, if there is one."""
+        """Add a message of the kernel to the exchange that it belongs to, if there is one."""
         if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
             family = genl.CTRL_ATTRS.decode(message.attributes())
             if family["FAMILY_NAME"] == _schema.FAMILY_NAME:
                 self._named.add(family["FAMILY_ID"])
-        # A client may ask with port 0, which leaves it to the kernel. The reply then has the real one.
+        # A request may have port 0. The reply has the port that the kernel chose.
         for sender in ((message.seq, message.port), (message.seq, 0)):
             exchange = waiting.get(sender)
             if exchange and message.type in (exchange.family, genl.NLMSG_DONE, genl.NLMSG_ERROR):
@@ -217,7 +215,7 @@ class _Capture:
             return
         del waiting[sender]
         if message.type == genl.NLMSG_ERROR or (message.type == genl.NLMSG_DONE and genl.result(message)[0]):
-            return  # refused, or a mere acknowledgement
+            return  # an error or an acknowledgement
         is_first = not exchange.reply
         if is_first or exchange.reply[-1] is not record:
             exchange.reply.append(record)
@@ -226,12 +224,12 @@ class _Capture:
         exchange.complete |= has_ended or len(record.datagram) + MESSAGE <= (record.room or 0)
         if not has_ended:
             waiting[message.seq, message.port] = exchange
-        # The client of a Recorder gives a dump up when it has seen enough.
+        # The client of a Recorder may abandon a dump.
         if is_first if is_dump and exchange.is_ours() else has_ended:
             self._keep(exchange)
 
     def _keep(self, exchange: Exchange) -> None:
-        """Keep all dumps of a Recorder in the order of their first datagrams, of other requests only the first."""
+        """Keep all dumps of a Recorder in the order of their first datagrams. Of other requests keep the first."""
         if exchange.family == genl.GENL_ID_CTRL:
             return
         unknown = not self._named and exchange.family not in self._plausible
@@ -245,9 +243,9 @@ class _Capture:
             exchanges.append(exchange)
 
     def _find_family(self) -> int:
-        """Return the id of IPVS, which is that of the first dump of the services, or 0 if there is none.
+        """Return the id of the IPVS family that was dumped first, or 0 if none was.
 
-        A capture need not name the family. Then it is that of the first such dump whose every message is a service.
+        If the capture does not name the family, the first dump decides in which every message is a service.
         """
         begun = self._plausible
         if self._named:
@@ -259,20 +257,17 @@ class _Capture:
         return min(begun, key=lambda family: begun[family], default=0)
 
     def families(self) -> "list[pcap.Record]":
-        """Return the reply to a look-up of the family, reversed. A capture need not have one, so this one is made."""
+        """Make the reply to a look-up of the family, reversed, because a capture may lack it."""
         values = {"FAMILY_ID": self._family, "FAMILY_NAME": _schema.FAMILY_NAME, "VERSION": 1}
         attributes = genl.CTRL_ATTRS.encode(values)
         family = genl.request(genl.GENL_ID_CTRL, 0, 0, 0, genl.CTRL_CMD_NEWFAMILY, attributes)
         done = genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)
         return [pcap.Record(0, done, None), pcap.Record(0, family, None)]
 
-    def check(self, request: Request) -> None:
-        """Raise an error that names the reply to a request if there is none."""
+    def reply(self, request: Request, repeats: bool) -> "list[pcap.Record]":
+        """Return the datagrams of the first reply to a request, or of the next if a client repeats a dump."""
         if request not in self.replies:
             raise _lacks(request)
-
-    def reply(self, request: Request, repeats: bool) -> "list[pcap.Record]":
-        """Return the datagrams of the first reply to a request, or of the next one if the client repeats a dump."""
         exchanges = self.replies[request]
         is_dump, _, _ = request
         number = self._replayed.get(request, -1) + 1 if is_dump and repeats else 0
@@ -283,7 +278,7 @@ class _Capture:
 
 
 def _messages(datagram: bytes) -> "typing.Iterator[genl.Message]":
-    """Yield the messages of a datagram. If the first is broken, yield its header."""
+    """Yield the messages of a datagram. Of a broken first message, yield the header."""
     if len(datagram) >= genl.NLMSGHDR.size:
         length, type, flags, seq, port = genl.NLMSGHDR.unpack_from(datagram)
         if not genl.NLMSGHDR.size <= length <= len(datagram):
@@ -303,7 +298,7 @@ def _has_services(exchange: Exchange) -> bool:
 def _identify(message: genl.Message) -> Request:
     command = message.command()
     is_dump = message.flags & genl.NLM_F_DUMP == genl.NLM_F_DUMP
-    # Some clients name a service when they dump all of them.
+    # Some clients name a service in a dump of all services.
     named = message.type > genl.GENL_ID_CTRL and (
         command == _schema.GET_DEST or (command == _schema.GET_SERVICE and not is_dump)
     )
@@ -311,7 +306,7 @@ def _identify(message: genl.Message) -> Request:
 
 
 def _spell(request: Request) -> str:
-    """Return what a request asks for, for errors."""
+    """Return a name for what is requested, for error messages."""
     _, command, service = request
     name = spell_service(service) if service else "no service"
     names = {
@@ -332,7 +327,7 @@ def _lacks(request: Request) -> DecodeError:
 
 
 def _addressed(datagram: bytes, request: genl.Message) -> bytes:
-    """Return the datagram with the sequence number and port of this request in each message."""
+    """Return the datagram with the sequence number and port of this request in every message."""
     copy = bytearray(datagram)
     offset = 0
     while len(copy) - offset >= genl.NLMSGHDR.size:

@@ -1,11 +1,12 @@
 """Capture files: classic pcap of link type 253, LINKTYPE_NETLINK, to and from netlink datagrams.
 
-The format is that of pcap-savefile(5): a file header, then records, each a header and the bytes. With this link type
-the bytes begin with a "cooked" header of 16, always in network byte order; then comes the datagram, as the host had it.
-tcpdump and Wireshark read and write such files, and `tcpdump -i nlmon0 -w FILE` sees all netlink of a machine.
+pcap-savefile(5) defines the format: a file header, then records, each a header and the bytes. With this link type the
+bytes begin with a "cooked" header of 16 bytes in network byte order. The datagram follows in the byte order of its
+host. tcpdump and Wireshark read and write such files. `tcpdump -i nlmon0 -w FILE` records all netlink of a machine.
 """
 
 import sys
+from collections.abc import Iterator
 from struct import Struct
 
 from ._dataclass import dataclass
@@ -14,8 +15,8 @@ from .errors import DecodeError
 from .transport import NETLINK_GENERIC
 
 LINKTYPE_NETLINK = 253
-MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # the magic numbers, which also tell the unit of the times
-OTHER_FILES = {  # by their first bytes: what they are, and the command that makes a pcap file of one
+MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # magic numbers, by the unit of the times
+OTHER_FILES = {  # by their first bytes: what it is, and the command that converts it
     b"\x0a\x0d\x0d\x0a": ("a pcapng file", "editcap -F pcap '{}' NEW"),
     b"\x1f\x8b": ("a gzip file", "gunzip -c '{}' > NEW"),
     b"BZh": ("a bzip2 file", "bunzip2 -c '{}' > NEW"),
@@ -29,15 +30,15 @@ COOKED_HEADER = Struct(">HHHI4xH")  # packet type, ARPHRD_NETLINK, address lengt
 ARPHRD_NETLINK = 824
 ROOM_SIZE = 4  # bytes
 TO_US, FROM_US = 0, 4  # packet types
-SNAP_LENGTH = 262144  # as tcpdump writes; no netlink datagram is near it
+SNAP_LENGTH = 262144  # as tcpdump writes; netlink datagrams are much smaller
 
 
 @dataclass
 class Record:
     """A datagram of generic netlink and when it was seen, nanoseconds since 1970.
 
-    `room` is what the transport of a Recorder said about it (Transport.room), which is in the file as the address of
-    the datagram's sender. Other programs write no address, and `room` is None.
+    `room` is Transport.room at that time. A Recorder writes it as the address of the sender. Other programs write no
+    address, and `room` is None.
     """
 
     time: int
@@ -45,23 +46,17 @@ class Record:
     room: "typing.Optional[int]"
 
 
-def read(file: "typing.BinaryIO") -> "typing.Iterator[Record]":
-    """The generic netlink of a capture, in order. What the file is, if it is no such capture, is a DecodeError."""
+def read(file: "typing.BinaryIO") -> Iterator[Record]:
+    """Yield the generic netlink of a capture, in order. Another kind of file is a DecodeError that names the kind."""
     unit = _read_file_header(file)
     while True:
         header = file.read(RECORD_HEADER.size)
         if not header:
             return
-        if len(header) < RECORD_HEADER.size:
-            raise _cut_short()
-        seconds, fraction, size, true_size = RECORD_HEADER.unpack(header)
-        if size > SNAP_LENGTH:
+        seconds, fraction, size, true_size = RECORD_HEADER.unpack(_whole(header, RECORD_HEADER.size))
+        if not COOKED_HEADER.size <= size <= SNAP_LENGTH:
             raise DecodeError(f"the capture is damaged: a record of {size} bytes", "record it again")
-        packet = file.read(size)
-        if len(packet) < size:
-            raise _cut_short()
-        if size < COOKED_HEADER.size:
-            raise DecodeError(f"the capture is damaged: a record of {size} bytes, its header has 16", "record it again")
+        packet = _whole(file.read(size), size)
         _, _, length, room, protocol = COOKED_HEADER.unpack_from(packet)
         if protocol != NETLINK_GENERIC:
             continue
@@ -72,7 +67,7 @@ def read(file: "typing.BinaryIO") -> "typing.Iterator[Record]":
 
 
 def _read_file_header(file: "typing.BinaryIO") -> int:
-    """The unit of the records' fractions of a second, in nanoseconds."""
+    """Return the unit of the records' fractions of a second, in nanoseconds."""
     header = file.read(FILE_HEADER.size)
     if not header:
         raise DecodeError("the capture is empty", "record it again")
@@ -83,33 +78,33 @@ def _read_file_header(file: "typing.BinaryIO") -> int:
             raise DecodeError(f"this is {what}, not a pcap file", f"convert it: {command.format(name)}")
     if int.from_bytes(header[:4][::-1], sys.byteorder) in (MICROSECONDS, NANOSECONDS):
         raise DecodeError(
-            "the capture is from a machine of the other byte order, and netlink is in its host's order",
+            "the capture is from a machine of the other byte order, and netlink has its host's byte order",
             f"replay it on a {'big' if sys.byteorder == 'little' else 'little'}-endian machine",
         )
     if magic not in (MICROSECONDS, NANOSECONDS):
         raise DecodeError("this is not a pcap file", "record with --record, or with tcpdump -i nlmon0 -w")
-    if len(header) < FILE_HEADER.size:
-        raise _cut_short()
-    link_type = FILE_HEADER.unpack(header)[6] & 0xFFFF  # the upper half is about frame check sequences
+    link_type = FILE_HEADER.unpack(_whole(header, FILE_HEADER.size))[6] & 0xFFFF  # above: frame check sequences
     if link_type != LINKTYPE_NETLINK:
         raise DecodeError(
-            f"the capture is of link type {link_type}, not of 253 (netlink)",
-            "record an nlmon interface: tcpdump -i nlmon0",
+            f"the capture has link type {link_type}, not 253 (netlink)", "record an nlmon interface: tcpdump -i nlmon0"
         )
     return 1000 if magic == MICROSECONDS else 1
 
 
-def _cut_short() -> DecodeError:
-    return DecodeError("the capture is cut short: it ends inside a record", "let the recording end by itself")
+def _whole(data: bytes, size: int) -> bytes:
+    """Return the data, which must have so many bytes."""
+    if len(data) < size:
+        raise DecodeError("the capture is cut short: it ends inside a record", "let the recording end by itself")
+    return data
 
 
 def file_header() -> bytes:
-    """What a capture begins with."""
+    """Encode the header of a capture file."""
     return FILE_HEADER.pack(MICROSECONDS, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_NETLINK)
 
 
 def record(time: int, packet_type: int, datagram: bytes, room: "typing.Optional[int]" = None) -> bytes:
-    """Encode one datagram, seen at `time` (nanoseconds since 1970), as it stands in a capture."""
+    """Encode the record of a datagram that was seen at `time`, nanoseconds since 1970."""
     seconds, nanoseconds = divmod(time, 1_000_000_000)
     size = COOKED_HEADER.size + len(datagram)
     length = 0 if room is None else ROOM_SIZE
