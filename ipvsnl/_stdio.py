@@ -1,13 +1,14 @@
 """Write text to a standard stream completely, and read newlines from standard input.
 
-sys.stdout keeps what it could not write: the interpreter tries again at its end, and exits with status 120. If a
-descriptor does not block, sys.stdout loses text, and sys.stdin takes a lack of input for the end. So this module uses
-the descriptors themselves. A stream that a caller put in the place of a standard stream is used as it is.
+sys.stdout keeps what it could not write. The interpreter then tries again at exit, and exits with status 120. If a
+descriptor does not block, sys.stdout loses text, and sys.stdin takes a lack of input for the end. This module therefore
+uses the descriptors. If a caller replaced a standard stream, it uses that stream.
 """
 
 import os
 import sys
 from codecs import getincrementalencoder
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,21 +16,21 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 CHUNK = 1 << 14  # bytes to write or read at once; malloc returns larger blocks to the kernel each time
-MEMORY = 1 << 20  # bytes of a document to hold in memory; a file takes the rest
+MEMORY = 1 << 20  # bytes of a document to keep in memory; a file takes the rest
 
 
 class OutputError(Exception):
-    """Say why a stream did not take the text."""
+    """Text could not be written. The message says why."""
 
 
 class ReaderGone(Exception):
-    """Say that the reader closed the pipe, which is not a failure."""
+    """The reader closed the pipe, which is not a failure."""
 
 
 def write(stream: "TextIO | None", pieces: "Iterable[str]", whole: bool = False) -> None:
     """Write pieces of text as they come, or with `whole` after the last one has come.
 
-    If `pieces` raises, that exception passes through, and with `whole` nothing has been written.
+    An exception from `pieces` passes through. With `whole` nothing has been written then.
     """
     if stream is None:  # Python found the descriptor closed
         raise OutputError("it is closed")
@@ -39,16 +40,14 @@ def write(stream: "TextIO | None", pieces: "Iterable[str]", whole: bool = False)
             _put(chunk, stream)
         except BrokenPipeError:
             raise ReaderGone from None
-        except OSError as error:
-            raise OutputError(error.strerror or str(error)) from None
-        except ValueError as error:  # its owner closed it
-            raise OutputError(str(error)) from None
+        except (OSError, ValueError) as error:  # ValueError: its owner closed it
+            raise OutputError(getattr(error, "strerror", None) or str(error)) from None
 
 
 def _encoded(pieces: "Iterable[str]", stream: "TextIO") -> "Iterator[bytes]":
-    """Join pieces to chunks of bytes. A chunk ends where a piece ends."""
+    """Join pieces into chunks of bytes. A chunk ends where a piece ends."""
     encoding, errors = (stream.encoding, stream.errors) if _is_standard(stream) else ("utf-8", "surrogatepass")
-    encoder = getincrementalencoder(encoding)(errors or "strict")  # writes the byte order mark of UTF-16 once
+    encoder = getincrementalencoder(encoding)(errors or "strict")  # writes one byte order mark
     waiting: list[str] = []
     size = 0
     for piece in pieces:
@@ -70,47 +69,31 @@ def _encode(text: str, encode: "Callable[[str], bytes]") -> bytes:
 
 
 def _held(chunks: "Iterable[bytes]") -> "Iterator[bytes]":
-    """Yield the chunks after the last one has come. Beyond MEMORY they wait in a file, if it takes them."""
-    held: list[bytes | int] = []  # a number stands for so many bytes of the file
-    size = 0
-    file = _NamelessFile()
+    """Yield the chunks after the last one has come. Beyond MEMORY they wait in a nameless file, if it takes them."""
+    held: list[bytes | int] = []  # a number is the length of a chunk in the file
+    in_memory, in_file, file = 0, 0, -1
     try:
         for chunk in chunks:
-            held.append(len(chunk) if size > MEMORY and file.append(chunk) else chunk)
-            size += len(chunk)
+            if in_memory > MEMORY:
+                with suppress(OSError, AttributeError):  # AttributeError: a system without O_TMPFILE
+                    if file < 0:  # without tempfile, which imports much
+                        file = os.open(os.environ.get("TMPDIR") or "/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
+                    if os.pwrite(file, chunk, in_file) == len(chunk):
+                        held.append(len(chunk))
+                        in_file += len(chunk)
+                        continue
+            held.append(chunk)
+            in_memory += len(chunk)
+        position = 0
         for each in held:
-            yield file.read(each) if isinstance(each, int) else each
+            if isinstance(each, int):
+                yield os.pread(file, each, position)
+                position += each
+            else:
+                yield each
     finally:
-        file.close()
-
-
-class _NamelessFile:
-    """Keep bytes in a file that ends with the process. Making it does without the imports of tempfile."""
-
-    def __init__(self) -> None:
-        self._descriptor = -1
-        self._end = self._next = 0
-
-    def append(self, data: bytes) -> bool:
-        """Append all of these bytes, or return False."""
-        try:
-            if self._descriptor < 0:
-                self._descriptor = os.open(os.environ.get("TMPDIR") or "/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
-            if os.pwrite(self._descriptor, data, self._end) < len(data):
-                return False
-        except (OSError, AttributeError):  # AttributeError: a system without O_TMPFILE
-            return False
-        self._end += len(data)
-        return True
-
-    def read(self, length: int) -> bytes:
-        """Read the next bytes."""
-        self._next += length
-        return os.pread(self._descriptor, length, self._next - length)
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        if file >= 0:
+            os.close(file)
 
 
 def _put(data: bytes, stream: "TextIO") -> None:
@@ -118,7 +101,7 @@ def _put(data: bytes, stream: "TextIO") -> None:
         stream.write(data.decode("utf-8", "surrogatepass"))
         stream.flush()
         return
-    stream.flush()  # what a caller printed before
+    stream.flush()  # a caller may have printed before
     left = memoryview(data)
     while left:
         try:
@@ -154,7 +137,7 @@ def _is_standard(stream: "TextIO") -> bool:
 
 def _wait(descriptor: int, event: str) -> None:
     """Wait until a descriptor that does not block is ready."""
-    import select  # which few runs need
+    import select  # few runs need it
 
     poll = select.poll()
     poll.register(descriptor, getattr(select, event))
