@@ -287,12 +287,11 @@ def _messages(datagram: bytes) -> "typing.Iterator[genl.Message]":
 
 
 def _has_services(exchange: Exchange) -> bool:
-    try:
-        replies = [message for record in exchange.reply for message in genl.messages(record.datagram)]
-        services = [message for message in replies if message.type == exchange.family]
-        return bool([_decode.decode_service(message.attributes()) for message in services])
-    except DecodeError:
-        return False
+    with suppress(DecodeError):
+        messages = [message for record in exchange.reply for message in genl.messages(record.datagram)]
+        attributes = [message.attributes() for message in messages if message.type == exchange.family]
+        return bool([_decode.decode_service(each) for each in attributes])
+    return False
 
 
 def _identify(message: genl.Message) -> Request:
