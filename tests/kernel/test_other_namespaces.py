@@ -64,7 +64,8 @@ def test_a_recording_is_of_that_namespace(tmp_path: Path) -> None:
     capture = str(tmp_path / "blue.pcap")
     lines = printed("--netns", BLUE, "--record", capture)
     assert "fwmark=47" in lines
-    assert printed("--replay", capture).partition(" ")[0] == lines.partition(" ")[0]
+    tags = lines.partition(" ")[0].replace(f",netns={BLUE}", "")  # a capture does not name the namespace
+    assert printed("--replay", capture).partition(" ")[0] == tags
 
 
 def test_a_name_that_is_gone_is_one_line() -> None:
