@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import TextIO
 
-CHUNK = 1 << 14  # bytes to write or read at once; malloc returns larger blocks to the kernel each time
+CHUNK = 1 << 12  # characters or bytes to write or read at once; malloc returns large blocks to the kernel each time
 MEMORY = 1 << 20  # bytes of a document to keep in memory; a file takes the rest
 
 

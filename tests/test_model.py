@@ -258,7 +258,8 @@ print(got)
 
 # Annotations.
 
-MODULES = ["attrs", "capture", "client", "errors", "genl", "model", "netns", "transport"]
+MODULES = ["attrs", "capture", "cli", "client", "errors", "genl", "model", "netns", "pcap", "testing", "transport"]
+MODULES += ["formats", *(f"formats.{name}" for name in "json_document line_protocol listing prometheus rules".split())]
 EVALUATE = """
 import importlib, inspect, sys, typing
 import ipvsnl
