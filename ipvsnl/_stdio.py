@@ -8,12 +8,10 @@ uses the descriptors. If a caller replaced a standard stream, it uses that strea
 import os
 import sys
 from codecs import getincrementalencoder
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import TextIO
+from ._typing import typing
 
 CHUNK = 1 << 12  # characters or bytes to write or read at once; malloc returns large blocks to the kernel each time
 MEMORY = 1 << 20  # bytes of a document to keep in memory; a file takes the rest
@@ -27,7 +25,7 @@ class ReaderGone(Exception):
     """The reader closed the pipe, which is not a failure."""
 
 
-def write(stream: "TextIO | None", pieces: "Iterable[str]", whole: bool = False) -> None:
+def write(stream: "typing.Optional[typing.TextIO]", pieces: Iterable[str], whole: bool = False) -> None:
     """Write pieces of text as they come, or with `whole` after the last one has come.
 
     An exception from `pieces` passes through. With `whole` nothing has been written then.
@@ -44,31 +42,32 @@ def write(stream: "TextIO | None", pieces: "Iterable[str]", whole: bool = False)
             raise OutputError(getattr(error, "strerror", None) or str(error)) from None
 
 
-def _encoded(pieces: "Iterable[str]", stream: "TextIO") -> "Iterator[bytes]":
-    """Join pieces into chunks of bytes. A chunk ends where a piece ends."""
+def _encoded(pieces: Iterable[str], stream: "typing.TextIO") -> Iterator[bytes]:
     encoding, errors = (stream.encoding, stream.errors) if _is_standard(stream) else ("utf-8", "surrogatepass")
     encoder = getincrementalencoder(encoding)(errors or "strict")  # writes one byte order mark
+    for text in _joined(pieces):
+        try:
+            yield encoder.encode(text)
+        except UnicodeEncodeError as error:
+            missing = ascii(error.object[error.start])
+            raise OutputError(f"{error.encoding} lacks {missing}: set PYTHONIOENCODING=utf-8") from None
+
+
+def _joined(pieces: Iterable[str]) -> Iterator[str]:
+    """Join pieces into chunks. A chunk ends where a piece ends."""
     waiting: list[str] = []
     size = 0
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
         if size >= CHUNK:
-            yield _encode("".join(waiting), encoder.encode)
+            yield "".join(waiting)
             waiting, size = [], 0
     if waiting:
-        yield _encode("".join(waiting), encoder.encode)
+        yield "".join(waiting)
 
 
-def _encode(text: str, encode: "Callable[[str], bytes]") -> bytes:
-    try:
-        return encode(text)
-    except UnicodeEncodeError as error:
-        missing = ascii(error.object[error.start])
-        raise OutputError(f"{error.encoding} lacks {missing}: set PYTHONIOENCODING=utf-8") from None
-
-
-def _held(chunks: "Iterable[bytes]") -> "Iterator[bytes]":
+def _held(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the chunks after the last one has come. Beyond MEMORY they wait in a nameless file, if it takes them."""
     held: list[bytes | int] = []  # a number is the length of a chunk in the file
     in_memory, in_file, file = 0, 0, -1
@@ -96,7 +95,7 @@ def _held(chunks: "Iterable[bytes]") -> "Iterator[bytes]":
             os.close(file)
 
 
-def _put(data: bytes, stream: "TextIO") -> None:
+def _put(data: bytes, stream: "typing.TextIO") -> None:
     if not _is_standard(stream):
         stream.write(data.decode("utf-8", "surrogatepass"))
         stream.flush()
@@ -110,7 +109,7 @@ def _put(data: bytes, stream: "TextIO") -> None:
             _wait(stream.fileno(), "POLLOUT")
 
 
-def newlines(stream: "TextIO | None") -> "Iterator[None]":
+def newlines(stream: "typing.Optional[typing.TextIO]") -> Iterator[None]:
     """Yield at each newline on the stream, until its end. Other bytes are dropped."""
     if stream is None:  # Python found the descriptor closed
         return
@@ -131,7 +130,7 @@ def newlines(stream: "TextIO | None") -> "Iterator[None]":
             yield
 
 
-def _is_standard(stream: "TextIO") -> bool:
+def _is_standard(stream: "typing.TextIO") -> bool:
     return stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__)
 
 

@@ -10,6 +10,7 @@ recording repeats these dumps in the same order, so that the merged result is th
 import errno
 import os
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from . import _decode, _schema, genl, pcap
@@ -67,7 +68,7 @@ class Recorder:
 
 
 @dataclass
-class Exchange:
+class _Exchange:
     """A request and the datagrams of its reply. `number` counts requests in the capture.
 
     A dump is complete if the capture has its end, or a datagram with room for one more message.
@@ -78,7 +79,7 @@ class Exchange:
     family: int
     port: int
     request: Request
-    reply: "list[pcap.Record]"
+    reply: list[pcap.Record]
     complete: bool
 
     def is_ours(self) -> bool:
@@ -87,11 +88,11 @@ class Exchange:
 
 
 class Replay:
-    """A transport that sends no request, and receives the first complete reply to it in a capture.
+    """A transport that receives, for each request, the first complete reply in a capture.
 
-    `file` is open for reading in binary mode, and is read at once. It must contain a complete dump of the services;
-    otherwise it is a DecodeError. A request without a reply in the capture is also a DecodeError. `time` is when the
-    services were requested, nanoseconds since 1970.
+    `file` is open for reading in binary mode, and is read at once. A file without a complete dump of the services is a
+    DecodeError, and so is a request without a reply in the capture. `time` is when the services were requested,
+    nanoseconds since 1970.
 
     If a client repeats a dump, it receives the next one in the recording.
     """
@@ -153,27 +154,26 @@ class Replay:
 class _Capture:
     """The exchanges in a capture, and which of them were replayed."""
 
-    def __init__(self, records: "typing.Iterable[pcap.Record]") -> None:
-        self._exchanges: dict[tuple[int, Request], list[Exchange]] = {}
+    def __init__(self, records: Iterable[pcap.Record]) -> None:
+        self._exchanges: dict[tuple[int, Request], list[_Exchange]] = {}
         self._plausible: dict[int, int] = {}  # the number of the first dump that looks like services, by family
         self._named: set[int] = set()  # the ids of families with the name IPVS
-        self._begun = False
+        self._begun = False  # whether services were requested
         self._read(records)
         self._family = self._find_family()
         if not self._family:
             raise DecodeError(f"the capture holds no IPVS dump{' that is complete' if self._begun else ''}", WHOLE_RUN)
-        self.replies: dict[Request, list[Exchange]] = {}
-        for (family, request), exchanges in self._exchanges.items():
-            if family == self._family:
-                self.replies[request] = exchanges
+        self.replies = {
+            request: exchanges for (family, request), exchanges in self._exchanges.items() if family == self._family
+        }
         ports = [each.port for exchanges in self.replies.values() for each in exchanges if each.is_ours()]
         self.sockets = len(set(ports))
         self.opened = 0
         self.being_read: dict[Replay, Request] = {}
         self._replayed: dict[Request, int] = {}
 
-    def _read(self, records: "typing.Iterable[pcap.Record]") -> None:
-        waiting: dict[tuple[int, int], Exchange] = {}  # without a complete reply, by sequence number and port
+    def _read(self, records: Iterable[pcap.Record]) -> None:
+        waiting: dict[tuple[int, int], _Exchange] = {}  # without a complete reply, by sequence number and port
         number = 0
         for record in records:
             # Other clients may send anything. A broken message in a reply about IPVS raises an error in the replay.
@@ -187,7 +187,7 @@ class _Capture:
                         replied = message.seq, message.port
                         self._reply(message, record, waiting)
 
-    def _add(self, message: genl.Message, time: int, number: int, waiting: "dict[tuple[int, int], Exchange]") -> None:
+    def _add(self, message: genl.Message, time: int, number: int, waiting: dict[tuple[int, int], _Exchange]) -> None:
         """Add a request that waits for its reply."""
         sender = message.seq, message.port
         other = waiting.pop(sender, None)
@@ -195,12 +195,12 @@ class _Capture:
             return  # two clients with port 0 cannot be told apart while both wait
         with suppress(DecodeError):  # a broken request has no reply that could be replayed
             request = _identify(message)
-            waiting[sender] = Exchange(number, time, message.type, message.port, request, [], False)
+            waiting[sender] = _Exchange(number, time, message.type, message.port, request, [], False)
             self._begun |= request == SERVICES and message.type > genl.GENL_ID_CTRL
         if len(waiting) > MOST_WAITING:
             del waiting[next(iter(waiting))]
 
-    def _reply(self, message: genl.Message, record: pcap.Record, waiting: "dict[tuple[int, int], Exchange]") -> None:
+    def _reply(self, message: genl.Message, record: pcap.Record, waiting: dict[tuple[int, int], _Exchange]) -> None:
         """Add a message of the kernel to the exchange that it belongs to, if there is one."""
         if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
             family = genl.CTRL_ATTRS.decode(message.attributes())
@@ -228,7 +228,7 @@ class _Capture:
         if is_first if is_dump and exchange.is_ours() else has_ended:
             self._keep(exchange)
 
-    def _keep(self, exchange: Exchange) -> None:
+    def _keep(self, exchange: _Exchange) -> None:
         """Keep all dumps of a Recorder in the order of their first datagrams. Of other requests keep the first."""
         if exchange.family == genl.GENL_ID_CTRL:
             return
@@ -256,7 +256,7 @@ class _Capture:
             }
         return min(begun, key=lambda family: begun[family], default=0)
 
-    def families(self) -> "list[pcap.Record]":
+    def families(self) -> list[pcap.Record]:
         """Make the reply to a look-up of the family, reversed, because a capture may lack it."""
         values = {"FAMILY_ID": self._family, "FAMILY_NAME": _schema.FAMILY_NAME, "VERSION": 1}
         attributes = genl.CTRL_ATTRS.encode(values)
@@ -264,7 +264,7 @@ class _Capture:
         done = genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)
         return [pcap.Record(0, done, None), pcap.Record(0, family, None)]
 
-    def reply(self, request: Request, repeats: bool) -> "list[pcap.Record]":
+    def reply(self, request: Request, repeats: bool) -> list[pcap.Record]:
         """Return the datagrams of the first reply to a request, or of the next if a client repeats a dump."""
         if request not in self.replies:
             raise _lacks(request)
@@ -277,7 +277,7 @@ class _Capture:
         return exchanges[number].reply
 
 
-def _messages(datagram: bytes) -> "typing.Iterator[genl.Message]":
+def _messages(datagram: bytes) -> Iterator[genl.Message]:
     """Yield the messages of a datagram. Of a broken first message, yield the header."""
     if len(datagram) >= genl.NLMSGHDR.size:
         length, type, flags, seq, port = genl.NLMSGHDR.unpack_from(datagram)
@@ -286,7 +286,7 @@ def _messages(datagram: bytes) -> "typing.Iterator[genl.Message]":
     yield from genl.messages(datagram)
 
 
-def _has_services(exchange: Exchange) -> bool:
+def _has_services(exchange: _Exchange) -> bool:
     with suppress(DecodeError):
         messages = [message for record in exchange.reply for message in genl.messages(record.datagram)]
         attributes = [message.attributes() for message in messages if message.type == exchange.family]

@@ -24,7 +24,7 @@ class Report:
 
     def __init__(
         self,
-        entries: Entries,
+        entries: "Iterable[tuple[Service, typing.Optional[list[Destination]]]]",
         time: int = 0,
         *,
         netns: "typing.Optional[str]" = None,
