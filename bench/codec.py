@@ -68,7 +68,7 @@ def header(message: genl.Message) -> "tuple[int, int, int, int]":
 
 
 def best(action: "Callable[[], object]", seconds: float) -> float:
-    """The shortest time of one call, in seconds: noise only ever adds."""
+    """Return the shortest time of one call in seconds, because noise only adds."""
     shortest, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         started = time.perf_counter()

@@ -212,7 +212,7 @@ def subjects(floor: str, total: int) -> int:
 
 
 def run(name: str, subject: "Callable[[], None]") -> "tuple[float | None, int]":
-    """A subject in a process of its own: its best seconds, None if it cannot run here, and its peak memory in KiB."""
+    """Run a subject in a process of its own. Return its best seconds, or None, and its peak memory in KiB."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

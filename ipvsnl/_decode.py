@@ -43,9 +43,9 @@ HOSTS = [str(number) for number in range(256)]  # the last byte of an IPv4 addre
 class Rows:
     """The rows of one dump.
 
-    `paths` leads to each column of a row, with whether it may be absent. `identifying(row)` picks the columns of the
-    identity, and `identity(row)` is what the kernel compares of them. `telling(row)` is one column that mostly differs.
-    `make(rows, ...)` makes the objects.
+    `paths` are the paths to the columns, each with whether it may be absent. `make(rows, ...)` makes the objects.
+    `identifying(row)` returns the columns of the identity, and `identity(row)` what the kernel compares of them.
+    `telling(row)` is one column that mostly differs.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Rows:
         self._attributes = [attribute for attribute in table.attributes if attribute.field != "stats"]
         self.paths = [(f"{name}.{each.name}", each.optional) for each in self._attributes]
         self.paths += [(f"{name}.STATS64.{each.name}", False) for each in STATS64.attributes]
-        columns = [each for each in self._attributes for _ in range(each.kind.columns)]
-        self.identifying = itemgetter(*[position for position, each in enumerate(columns) if each.identity])
+        columns = [(column, each) for each in self._attributes for column in each.kind.columns or (each.field,)]
+        self.identifying = itemgetter(*[position for position, (_, each) in enumerate(columns) if each.identity])
         self.identity = identity or self.identifying
-        address = next(each for each in columns if each.field == "address")
-        self.telling = itemgetter(columns.index(address) + address.kind.columns // 2)  # the host, if it is split
+        names = [column for column, _ in columns]
+        self.telling = itemgetter(names.index("host" if "host" in names else "address"))
         self.make = make
 
     def row(self, attributes: bytes) -> "Row":

@@ -130,8 +130,11 @@ class ListReader:
         with ExitStack() as sockets:
 
             def pair(number: int, large: bool) -> "list[Iterator[Window]]":
-                """Begin two dumps with windows of one size that end at different positions, because one of them begins
-                with a page. For small windows the kernel needs no large block of memory."""
+                """Begin two dumps whose windows end at different positions.
+
+                Their windows have one size, but one of the dumps begins with a page. For small windows the kernel needs
+                no large block of memory.
+                """
                 sockets.close()  # those of the round before
                 largest = BUFFER_SIZE if large else SMALL_OFFER
                 offer = LARGE_OFFERS[number % len(LARGE_OFFERS)] if large else SMALL_OFFER

@@ -21,31 +21,33 @@ The rule. A window is connected
 The proof. Claim: the staying entries in all connected windows are the first n staying entries, for some n. Before there
 is a connected window this holds with n = 0. Let it hold for the connected windows that were filled so far, and let W be
 the next one. The staying entries in W follow each other without a gap. So it is enough that at most n staying entries
-were before W when W was filled. If W is the first of its dump, none was, because W begins at the head of the list.
-Otherwise the first entry e of W is in an older connected window V. When V was filled, the staying entries before e were
-those before V, which are among the first n because V was connected, and those in V before e, which are among the first
-n by the claim. So the rank of e was at most n, and it has not grown since. Hence the claim holds with W.
+were before W when W was filled.
+
+If W is the first of its dump, none was, because W begins at the head of the list. Otherwise the first entry e of W is
+in an older connected window V. When V was filled, two kinds of staying entries were before e. Those before V are among
+the first n, because V was connected. Those in V before e are among the first n by the claim. So the rank of e was at
+most n, and it has not grown since. Hence the claim holds with W.
 
 If a connected window reaches the end of the list, no staying entry is behind it. Then n is the number of all staying
 entries, and the merge is complete. It does not matter which other entries came and went.
 
-The end. A window reaches the end of the list if its datagram could have held one more entry (`had_room()`). How much a
-datagram can hold is known from SO_MEMINFO (transport.py); a guess does not do, because netlink_dump() falls back to a
-page if memory is short. A first window that reaches the end is the whole list at one moment.
+The end. A window reaches the end of the list if its datagram could have held one more entry (`had_room()`). SO_MEMINFO
+tells how much a datagram can hold (transport.py). A guess does not do, because netlink_dump() falls back to a page if
+memory is short. A first window that reaches the end is the whole list at one moment.
 
-Making windows connect. `_Merge.read()` reads two dumps in turn. One is about half a window ahead of the other, so each
-window begins in the middle of a window of the other dump that was filled before it.
+Making windows connect. `_Merge.read()` reads two dumps in turn. One is about half a window ahead of the other. So each
+window begins in the middle of an older window of the other dump.
 
-Lists that do not change. A single second dump proves the first one if both list the same entries in the same order, if
-no two windows of them end at the same position, and if one of them reaches the end of the list. To see this, let a
-staying entry x be missing from both. Each dump skipped x where one of its windows ends. These are two positions of the
-same sequence, so some entries are listed before x in one dump and behind x in the other. All of these, and all entries
-before them in the list or bucket, were deleted and added again between the dumps, in exactly the same order.
+Lists that do not change. A single second dump proves the first one under three conditions. Both list the same entries
+in the same order. No two windows of them end at the same position. One of them reaches the end of the list. To see
+this, let a staying entry x be missing from both. Each dump skipped x where one of its windows ends. These are two
+positions of the same sequence, so some entries are listed before x in one dump and behind x in the other. All of these
+were deleted and added again between the dumps, with all entries before them in the list or bucket, in the same order.
 
 Equal positions. If memory is so short that every datagram is a page, all dumps end their windows at the same positions.
-Then an entry behind such a position may be skipped each time: another process needs only to delete one entry in the
-middle of each dump and to add it again before the next one. Equal dumps prove nothing in this case, no windows connect,
-and DumpInterruptedError names memory as the cause.
+Then an entry behind such a position may be skipped each time. It is enough that another process deletes one entry in
+the middle of each dump, and adds it again before the next one. Equal dumps prove nothing in this case, no windows
+connect, and DumpInterruptedError names memory as the cause.
 
 Real servers in Linux 7. They are walked while they change. If a walk stands on an entry that is deleted and added
 again, which is then the same object (ip_vs_trash_get_dest()), the walk continues from the head. Such a window is a part
@@ -177,8 +179,8 @@ class _Merge:
     def read(self, *every: _Run, ahead: bool = False) -> None:
         """Read these dumps in turn, to their ends; with `ahead` those over new sockets one window ahead.
 
-        The windows come in the order in which they were filled: the kernel fills the first window when a dump begins,
-        and each other window when the one before it is received.
+        The windows come in the order in which they were filled. The kernel fills the first window when a dump begins,
+        and each other one when the one before it is received.
         """
         self._offers = self._pages = 0
         runs = [run for run in every if not ahead or run.used or self._step(run)]

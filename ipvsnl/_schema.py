@@ -61,7 +61,7 @@ class SplitAddress(Kind):
     different networks, so their text is made once.
     """
 
-    columns = 3
+    columns = ("network", "host", "rest")
 
     def decode(self, payload: bytes) -> "tuple[bytes, int, bytes]":
         if len(payload) not in (4, 16):

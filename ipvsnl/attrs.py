@@ -22,7 +22,7 @@ NLA_ALIGNTO = 4
 class Kind:
     """How to decode and encode a payload. This base class leaves its bytes as they are."""
 
-    columns = 1  # of a row of _fastpath.py
+    columns: "tuple[str, ...]" = ()  # the names of its columns in a row, if there are several
 
     def decode(self, payload: bytes) -> "typing.Any":
         """Return the value of a payload."""

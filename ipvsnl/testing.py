@@ -13,20 +13,17 @@ real kernel serves as well: Client(transport=capture.Replay(file)).
 import errno
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 
 from . import _encode, _schema, genl
 from ._decode import decode_daemon, decode_destination, decode_key, decode_service, decode_timeouts
 from ._key import FAMILY_NUMBERS
+from ._typing import typing
 from .attrs import HEADER, split
 from .errors import DecodeError
 from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 from .transport import put
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
 
 NLM_F_ACK = 0x04
 FAMILY = 0x20  # the id of IPVS; real kernels give it one at each registration
@@ -37,9 +34,9 @@ def stats(**changes: int) -> Stats:
     return Stats(**{**dict.fromkeys(Stats.__match_args__, 0), **changes})
 
 
-def service(**changes: "Any") -> Service:
+def service(**changes: "typing.Any") -> Service:
     """TCP 10.0.0.1:80 with the scheduler rr, but for the changes; with a fwmark it has no protocol, address or port."""
-    values: dict[str, Any] = {
+    values: dict[str, typing.Any] = {
         "address_family": _family(changes),
         **dict.fromkeys(("protocol", "address", "port", "fwmark", "persistence_engine")),
         "scheduler": "rr",
@@ -53,9 +50,9 @@ def service(**changes: "Any") -> Service:
     return Service(**{**values, **changes})
 
 
-def destination(**changes: "Any") -> Destination:
+def destination(**changes: "typing.Any") -> Destination:
     """192.0.2.1:80 by masquerade with weight 1 and no connections, but for the changes."""
-    values: dict[str, Any] = {
+    values: dict[str, typing.Any] = {
         **dict.fromkeys(Destination.__match_args__, 0),
         "address_family": _family(changes),
         "address": "192.0.2.1",
@@ -69,21 +66,22 @@ def destination(**changes: "Any") -> Destination:
     return Destination(**{**values, **changes})
 
 
-def _family(changes: "dict[str, Any]") -> str:
+def _family(changes: "dict[str, typing.Any]") -> str:
     default = "inet6" if ":" in (changes.get("address") or "") else "inet"
     family: str = changes.get("address_family", default)
     return family
 
 
 class Kernel:
-    """A transport that answers as a kernel with these services would. All of it may be changed at any time:
+    """A transport that replies as a kernel with these services does.
+
+    All of these may be changed at any time:
 
     entries   the services with their real servers, as Client.dump() yields them
     info      what Client.info() returns
     timeouts  what Client.timeouts() returns
-    refusing  an errno with which it refuses all questions to IPVS, such as errno.EPERM; 0 for none
+    refusing  an errno with which it refuses all requests to IPVS, such as errno.EPERM; 0 for none
     loaded    whether it has IPVS at all
-
     daemons     the synchronisation daemons
     schedulers  the names of the schedulers that it knows, and `engines` those of the persistence engines
     interfaces  the names of the network interfaces on which a daemon can run
@@ -94,7 +92,7 @@ class Kernel:
     port = 1
     room = 0  # it fills no datagram up, so that none leaves doubt whether a list went on
 
-    def __init__(self, entries: "Iterable[tuple[Service, list[Destination]]]" = ()) -> None:
+    def __init__(self, entries: Iterable[tuple[Service, list[Destination]]] = ()) -> None:
         self.entries = list(entries)
         self.info = Info("1.2.1", 4096)
         self.timeouts = Timeouts(900, 120, 300)

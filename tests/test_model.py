@@ -259,7 +259,10 @@ print(got)
 # Annotations.
 
 MODULES = ["attrs", "capture", "cli", "client", "errors", "genl", "model", "netns", "pcap", "testing", "transport"]
-MODULES += ["formats", *(f"formats.{name}" for name in "json_document line_protocol listing prometheus rules".split())]
+MODULES += [
+    "formats",
+    *(f"formats.{name}" for name in ["json_document", "line_protocol", "listing", "prometheus", "rules"]),
+]
 EVALUATE = """
 import importlib, inspect, sys, typing
 import ipvsnl

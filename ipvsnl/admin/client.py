@@ -77,7 +77,7 @@ class Admin(Client):
         self._command(_schema.ZERO, key, "service", f"zeroing {service or 'all counters'}", service)
 
     def flush(self) -> None:
-        """Delete all virtual services with their real servers, whoever added them (IPVS_CMD_FLUSH)."""
+        """Delete all virtual services with their real servers, also those of other programs (IPVS_CMD_FLUSH)."""
         self._command(_schema.FLUSH, b"", "service", "deleting all services")
 
     def set_timeouts(self, tcp: Optional[int] = None, tcp_fin: Optional[int] = None, udp: Optional[int] = None) -> None:

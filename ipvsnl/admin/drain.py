@@ -18,7 +18,7 @@ class Drain:
     udp_deadline  the same for UDP services, whose connections do not end under steady traffic
     clock         what tells the time, seconds
 
-    The time counts from the first step() that finds a real server draining, so a new process counts anew. Weight 0 in
+    The time counts from the first step() that finds a real server draining, so a new process starts at 0. Weight 0 in
     the kernel does not mean that weight 0 is desired: keep what is desired elsewhere.
     """
 
@@ -30,9 +30,9 @@ class Drain:
     def step(self, desired: Optional[Desired] = None, *, prune: Prune = False) -> list[Change]:
         """Do what can be done now, and return the changes. It neither waits nor sleeps.
 
-        With `desired` and `prune`, as plan() has them, the real servers that plan() would delete are set to weight 0,
-        and deleted later; a service that is to go follows its last real server. Without `desired` each real server
-        that has weight 0 is draining, whoever set it. An edit to another weight, or a place in `desired`, cancels it.
+        `desired` and `prune` are those of plan(). The real servers that plan() would delete are set to weight 0, and
+        deleted later. A service that plan() would delete follows its last real server. Without `desired` each real
+        server with weight 0 is draining. An edit to another weight, or a place in `desired`, cancels it.
         """
         wanted = {} if desired is None else index(desired)
         changes: list[Change] = []
