@@ -140,7 +140,7 @@ def _parse(argv: list[str]) -> Options:
     options = {"--format": "line", **{SHORT_OPTIONS.get(name, name): value for name, value in found}}
     format = options["--format"]
     if format not in FORMATS:
-        raise WrongArguments(f"there is no format {format}: choose {' or '.join(FORMATS)}")
+        raise WrongArguments(f"there is no format {format}: choose one of {', '.join(FORMATS)}")
     for one, other in EXCLUSIVE:
         if one in options and other in options:
             raise WrongArguments(f"{one} and {other} exclude each other: leave one out")

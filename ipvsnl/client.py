@@ -61,6 +61,8 @@ class Client:
         timeout: "typing.Optional[float]" = TIMEOUT,
         transport: "typing.Optional[Transport]" = None,
     ) -> None:
+        if not (netns is None or isinstance(netns, str)) or "\0" in (netns or ""):
+            raise ValueError(f"netns is a name of ip netns or a path such as /proc/PID/ns/net, not {netns!r}")
         if transport is not None and netns is not None:
             raise ValueError("netns chooses the socket, and transport replaces it: give only one of them")
         self._transport = NetlinkSocket(timeout, netns) if transport is None else transport
@@ -96,7 +98,7 @@ class Client:
         todo = (
             "it has no module ip_vs, or cannot load it by itself, as Linux 5.10 cannot: run modprobe ip_vs"
             if load_module
-            else "run modprobe ip_vs, or use --load-module, in Python Client(load_module=True)"
+            else "run modprobe ip_vs (or use --load-module; in Python, Client(load_module=True))"
         )
         raise NotAvailableError(f"this kernel has no IPVS now: {todo}")
 

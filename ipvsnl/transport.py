@@ -100,8 +100,11 @@ class NetlinkSocket:
 
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("netlink is a part of Linux, and this system is not Linux")
-        if timeout is not None and not 0 < timeout * 1000 <= 2**31 - 1:  # what poll(2) can wait, milliseconds
-            raise ValueError(f"a timeout of {timeout} seconds is none, or of more than 24 days; None waits for ever")
+        is_number = isinstance(timeout, (int, float))
+        if timeout is not None and not (is_number and 0 < timeout * 1000 <= 2**31 - 1):  # what poll(2) can wait
+            raise ValueError(
+                f"a timeout is more than 0 and less than {2**31 // 1000} seconds, or None, not {timeout!r}"
+            )
         self._timeout, self._netns, self._offer, self._largest = timeout, netns, offer, largest
         self._process = os.getpid()
         self.room = 0

@@ -15,7 +15,7 @@ from ipvsnl.transport import NetlinkSocket
 def test_without_any_service_there_is_nothing_to_say() -> None:
     assert dump() == []
     assert printed() == ""
-    assert printed("--services-only", "-f", "json") == '{"services": []}\n'
+    assert printed("--services-only", "-f", "json").startswith('{"services": [], ')
 
 
 def test_a_service_deleted_between_the_two_dumps_has_no_real_servers() -> None:

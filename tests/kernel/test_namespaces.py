@@ -16,7 +16,7 @@ def test_a_new_namespace_reads_empty_while_its_parent_does_not() -> None:
     with network_namespace():
         assert dump() == []
         assert printed() == ""
-        assert printed("-f", "json") == '{"services": []}\n'
+        assert printed("-f", "json").startswith('{"services": [], ')
     assert len(dump()) == 1
 
 
@@ -29,7 +29,7 @@ def test_a_client_stays_in_the_namespace_where_it_was_made() -> None:
 
 
 def test_a_process_reads_the_namespace_in_which_it_is_started() -> None:
-    """As README says, until there is an option for it: `ip netns exec NAME python3 -m ipvsnl`."""
+    """With `ip netns exec NAME python3 -m ipvsnl`."""
     name = f"ipvsnl-{os.getpid()}"
     configure(f"-A -t {VIP}:80 -s rr\n")
     run("ip", "netns", "add", name)

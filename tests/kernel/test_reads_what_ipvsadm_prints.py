@@ -237,6 +237,8 @@ def service_line(service: Entry) -> Line:
 
 def destination_line(service: Entry, destination: Entry) -> Line:
     tags = {f"virtual_{name}": service[name] for name in key(service)}
+    if service["fwmark"] and service["address_family"] == "inet6":  # a mark may be used in both families
+        tags["virtual_address_family"] = "inet6"
     tags.update({name: destination[name] for name in ("address", "address_family", "port")})
     connections = {name: destination[name] for name in ("active_connections", "inactive_connections")}
     return "ipvs_real_server", texts(tags), {**counters(destination), **connections}
