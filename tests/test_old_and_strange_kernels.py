@@ -9,12 +9,11 @@ from typing import Any
 import ipvsadm
 import netlink
 import pytest
+from trees import CHANGES, DESTINATION, NARROW, SERVICE, WIDE, without
 
 from ipvsnl import DecodeError, Destination, Service, ServiceFlags, Stats, TunnelFlags
 from ipvsnl._decode import decode_daemon, decode_destination, decode_info, decode_service, decode_timeouts
 
-NARROW = tuple(range(1, 11))  # ten numbers that differ, for the 32-bit statistics
-WIDE = tuple(2**40 + number for number in range(1, 11))  # and for the 64-bit ones
 NO_STATS = Stats(*netlink.NO_STATS)
 
 
@@ -26,15 +25,6 @@ def read_destination(tree: netlink.Tree, service_family: str = "inet", **packing
     return decode_destination(netlink.pack(tree, **packing), service_family)
 
 
-SERVICE = netlink.service(
-    SCHED_NAME=netlink.text("sh"),
-    FLAGS=netlink.u32(0x1F) + netlink.u32(0xFFFFFFFF),
-    TIMEOUT=netlink.u32(300),
-    NETMASK=b"\xff\xff\xff\x00",
-    PE_NAME=netlink.text("sip"),
-    STATS=netlink.stats(NARROW),
-    STATS64=netlink.stats(WIDE, wide=True),
-)
 SERVICE_READ = Service(
     address_family="inet",
     protocol="tcp",
@@ -47,20 +37,6 @@ SERVICE_READ = Service(
     netmask=24,
     persistence_engine="sip",
     stats=Stats(*WIDE),
-)
-DESTINATION = netlink.destination(
-    FWD_METHOD=netlink.u32(2),
-    WEIGHT=netlink.s32(65535),
-    U_THRESH=netlink.u32(1000),
-    L_THRESH=netlink.u32(500),
-    ACTIVE_CONNS=netlink.u32(3),
-    INACT_CONNS=netlink.u32(4),
-    PERSIST_CONNS=netlink.u32(5),
-    TUN_TYPE=netlink.u8(1),
-    TUN_PORT=netlink.be16(6080),
-    TUN_FLAGS=netlink.u16(3),
-    STATS=netlink.stats(NARROW),
-    STATS64=netlink.stats(WIDE, wide=True),
 )
 DESTINATION_READ = Destination(
     address_family="inet",
@@ -104,42 +80,6 @@ def test_an_ipv6_fwmark_service_is_inet6() -> None:
 # Attributes that differ from kernel to kernel, without a change in what they mean.
 
 
-def reversed_order(tree: netlink.Tree) -> netlink.Tree:
-    return tree[::-1]
-
-
-def with_unknown(tree: netlink.Tree) -> netlink.Tree:
-    """Attributes of newer kernels before, among and after the known ones, one of them nested."""
-    new: netlink.Tree = [(200, b"new"), (0x3FFF, [(1, b"other table")]), (16, netlink.u64(0))]
-    return [new[0], *tree[:1], new[1], *tree[1:], new[2]]
-
-
-def with_padding(tree: netlink.Tree) -> netlink.Tree:
-    """An empty PAD attribute before each 64-bit value, as nla_align_64bit() adds them where it must."""
-    padded: netlink.Tree = []
-    for type, payload in tree:
-        padding = [(netlink.STATS_PAD, b"")] if isinstance(payload, bytes) and len(payload) == 8 else []
-        padded += [*padding, (type, payload)]
-    return padded
-
-
-def padded_stats(tree: netlink.Tree) -> netlink.Tree:
-    ((command, attributes),) = tree
-    return [
-        (command, [(type, p if isinstance(p, bytes) else with_padding(p)) for type, p in attributes]),
-    ]
-
-
-CHANGES = {
-    "in another order": lambda tree: netlink.everywhere(tree, reversed_order),
-    "with unknown attributes at every level": lambda tree: netlink.everywhere(tree, with_unknown),
-    "with PAD attributes": padded_stats,
-    "with all of that": lambda tree: netlink.everywhere(
-        netlink.everywhere(padded_stats(tree), reversed_order), with_unknown
-    ),
-}
-
-
 @pytest.mark.parametrize("nested", [netlink.NLA_F_NESTED, 0], ids=["NLA_F_NESTED", "without NLA_F_NESTED"])
 @pytest.mark.parametrize("how", CHANGES)
 def test_a_service_is_the_same_with_its_attributes(how: str, nested: int) -> None:
@@ -150,11 +90,6 @@ def test_a_service_is_the_same_with_its_attributes(how: str, nested: int) -> Non
 @pytest.mark.parametrize("how", CHANGES)
 def test_a_real_server_is_the_same_with_its_attributes(how: str, nested: int) -> None:
     assert read_destination(CHANGES[how](DESTINATION), nested=nested) == DESTINATION_READ
-
-
-def without(tree: netlink.Tree, *types: int) -> netlink.Tree:
-    ((command, attributes),) = tree
-    return [(command, [(type, payload) for type, payload in attributes if type not in types])]
 
 
 def test_before_linux_4_1_counters_are_the_32_bit_ones() -> None:

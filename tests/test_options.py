@@ -14,7 +14,7 @@ from pathlib import Path
 import netlink
 import pytest
 from conftest import KERNELS, ROOT, capture, capture_path
-from test_fuzz import mutate
+from tools.fuzz import mutate
 
 from ipvsnl.cli import main
 

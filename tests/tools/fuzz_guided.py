@@ -20,7 +20,7 @@ except ModuleNotFoundError:
     sys.exit("this needs atheris: run .venv/bin/python -m pip install -r tests/tools/requirements.txt")
 
 with atheris.instrument_imports(include=["ipvsnl"]):
-    import test_fuzz
+    from tools import fuzz
 
 import netlink  # noqa: E402
 from conftest import KERNELS, capture  # noqa: E402
@@ -29,18 +29,18 @@ from conftest import KERNELS, capture  # noqa: E402
 def read(data: bytes) -> None:
     kind, rest = data[:1], data[1:]
     if kind == b"0":
-        test_fuzz.read_capture(rest)
+        fuzz.read_capture(rest)
     elif kind == b"1":
-        test_fuzz.read_attributes(rest)
+        fuzz.read_attributes(rest)
     else:
         reply = netlink.NEW_SERVICE if kind == b"2" else netlink.NEW_DEST
-        test_fuzz.read_datagram(rest, test_fuzz.good_datagram(KERNELS[-1], reply), reply)
+        fuzz.read_datagram(rest, fuzz.good_datagram(KERNELS[-1], reply), reply)
 
 
 def seeds(folder: Path) -> None:
     for kernel in KERNELS:
         for kind, reply in ((b"2", netlink.NEW_SERVICE), (b"3", netlink.NEW_DEST)):
-            (folder / f"{kernel}-{reply}").write_bytes(kind + test_fuzz.good_datagram(kernel, reply))
+            (folder / f"{kernel}-{reply}").write_bytes(kind + fuzz.good_datagram(kernel, reply))
         for name in ("stats.pcap", "control.pcap"):
             data = capture(kernel, name)
             (folder / f"{kernel}-{name}").write_bytes(b"0" + data)
