@@ -413,7 +413,7 @@ def test_without_the_folder_all_that_reads_works(tmp_path: Path) -> None:
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "kernel", ".*"))
     shutil.rmtree(tmp_path / "ipvsnl" / "admin")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    reading = ["test_client.py", "test_testing.py", "test_line_protocol.py", "test_messages.py"]
+    reading = ["test_client.py", "test_testing.py", "test_line_protocol.py", "test_genl.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *[f"tests/{name}" for name in reading]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -3,10 +3,13 @@
 The kernel is the scripted one of tests/netlink.py, with three services.
 """
 
+import contextlib
 import errno
 import ipaddress
 import os
 import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import netlink
@@ -555,3 +558,46 @@ def test_a_kernel_that_does_not_reply_is_a_netlink_error_after_the_timeout(kerne
     with pytest.raises(NetlinkError, match="in time") as caught:
         Client()
     assert caught.value.errno == errno.ETIMEDOUT and isinstance(caught.value, TimeoutError)
+
+
+@contextlib.contextmanager
+def client_that_another_thread_asks() -> Iterator[Client]:
+    """And waits for the answer, meanwhile."""
+    waiting, going_on = threading.Event(), threading.Event()
+
+    def wait(request: netlink.Request) -> None:
+        if request.type == netlink.IPVS and not going_on.is_set():
+            waiting.set()
+            going_on.wait(10)
+
+    client = Client(transport=netlink.IPVSKernel([(WEB, POOL)], special=wait))
+    thread = threading.Thread(target=client.services)
+    thread.start()
+    waiting.wait(10)
+    try:
+        yield client
+    finally:
+        going_on.set()
+        thread.join()
+
+
+def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
+    with client_that_another_thread_asks() as client:
+        with pytest.raises(NetlinkError, match="one client for each thread") as caught:
+            client.info()
+        assert caught.value.errno == errno.EBUSY
+    assert len(client.services()) == 1
+
+
+def test_a_child_that_was_forked_while_another_thread_asks_gets_a_closed_client() -> None:
+    with client_that_another_thread_asks() as client:
+        child = os.fork()
+        if not child:
+            status = 2
+            try:
+                client.info()
+            except NetlinkError as error:
+                status = 0 if error.errno == errno.EBADF else 1
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0

@@ -209,3 +209,16 @@ def test_the_startup_benchmark_gives_milliseconds() -> None:
     figures = re.findall(r"^(python3 -c pass|replay of a small capture) +(\d+\.\d) ms$", done.stdout, re.MULTILINE)
     assert [name for name, _ in figures] == ["python3 -c pass", "replay of a small capture"]
     assert all(float(figure) > 1 for _, figure in figures)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
+def test_neither_descriptors_nor_memory_are_lost_by_many_dumps_and_faults() -> None:
+    """tests/tools/soak.py does the same a hundred thousand times."""
+    from tools import soak
+
+    soak.run(200)
+    before = soak.usage()
+    soak.run(1000)
+    descriptors, blocks = soak.usage()
+    assert descriptors == before[0]
+    assert blocks - before[1] < 500

@@ -17,9 +17,18 @@ import netlink
 import pytest
 from conftest import KERNELS, capture, capture_path, run
 
-from ipvsnl import Client, DecodeError, Destination, IPVSError, NotFoundError, Service, pcap
+from ipvsnl import (
+    Client,
+    DecodeError,
+    Destination,
+    IPVSError,
+    NotFoundError,
+    Service,
+    pcap,
+)
 from ipvsnl.capture import Recorder, Replay
 from ipvsnl.cli import main
+from ipvsnl.genl import Connection
 
 Install = Callable[[netlink.ScriptedKernel], None]
 Dump = list[tuple[Service, list[Destination]]]
@@ -506,3 +515,10 @@ def test_of_another_clients_dumps_of_a_long_list_the_first_counts() -> None:
         session.exchanges[0] = [request, data[: 90 * size], data[90 * size :], done]
     datagrams = [*LOOKUP, *first.exchanges[0], *second.exchanges[0]]
     assert len(Client(transport=Replay(io.BytesIO(packed(*datagrams)))).services()) == 149
+
+
+def test_a_recorded_client_goes_on_after_a_dump_that_was_given_up() -> None:
+    connection = Connection(Recorder(netlink.DumpingKernel([(WEB, POOL)]), io.BytesIO()))
+    dump = lambda: connection.dump(netlink.IPVS, netlink.GET_SERVICE, b"", reply=netlink.NEW_SERVICE, doing="")  # noqa: E731
+    next(dump())
+    assert len(list(dump())) == 1

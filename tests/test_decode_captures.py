@@ -5,6 +5,7 @@ what moves by itself is compared as such: estimated rates decay, and closed conn
 """
 
 import json
+import random
 from typing import Any
 
 import ipvsadm
@@ -12,7 +13,7 @@ import netlink
 import pytest
 from conftest import KERNELS, capture, capture_path, listing, printed, run
 
-from ipvsnl import Client
+from ipvsnl import Client, DecodeError, _decode, genl
 from ipvsnl.capture import Replay
 
 Entry = dict[str, Any]
@@ -175,3 +176,77 @@ def kernel_of(recorded: bytes, command: int) -> netlink.IPVSKernel:
         return [netlink.readdress(reply, seq=request.seq, port=request.port, family=netlink.IPVS) for reply in replies]
 
     return netlink.IPVSKernel(special=answer)
+
+
+# Captures that are damaged.
+
+
+def service_dump(kernel: str) -> bytes:
+    """The datagram of a real service dump; it has services of all kinds."""
+    return netlink.replies_to(capture(kernel), command=netlink.GET_SERVICE)[0]
+
+
+def destination_dumps(kernel: str) -> list[bytes]:
+    datagrams = [netlink.datagram(record) for record in netlink.records(capture(kernel))]
+    return [each for each in datagrams if len(each) > 20 and each[16] == netlink.NEW_DEST and each[6:8] == b"\x02\0"]
+
+
+def decode(datagram: bytes) -> list[object]:
+    """All services or real servers of a datagram."""
+    found: list[object] = []
+    for message in genl.messages(datagram):
+        if message.command() == netlink.NEW_SERVICE:
+            found.append(_decode.decode_service(message.attributes()))
+        else:
+            found.append(_decode.decode_destination(message.attributes(), "inet"))
+    return found
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_real_datagram_that_is_cut_anywhere_is_a_decode_error_unless_between_messages(kernel: str) -> None:
+    for datagram in (service_dump(kernel), *destination_dumps(kernel)):
+        whole = decode(datagram)
+        readable = 0
+        for size in range(1, len(datagram)):
+            try:
+                read = decode(datagram[:size])
+            except DecodeError:
+                continue
+            readable += 1
+            assert read == whole[: len(read)]
+        assert readable == len(whole) - 1
+
+
+def cut(tree: bytes, size: int) -> bytes:
+    """A message's attributes, of which only the first `size` bytes came, with lengths that say so."""
+    inner = tree[4:size]
+    return netlink.u16(4 + len(inner)) + tree[2:4] + inner
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_real_service_with_fewer_attributes_is_whole_or_a_decode_error(kernel: str) -> None:
+    for message in genl.messages(service_dump(kernel)):
+        attributes = message.attributes()
+        whole = _decode.decode_service(attributes)
+        for size in range(4, len(attributes)):
+            try:
+                read = _decode.decode_service(cut(attributes, size))
+            except DecodeError:
+                continue
+            # All that a service can do without, if it is not persistent by an engine, is what comes last.
+            assert read.address == whole.address and read.netmask == whole.netmask
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_real_datagram_with_any_byte_changed_is_read_or_is_a_decode_error(kernel: str) -> None:
+    chance = random.Random(kernel)
+    datagram = destination_dumps(kernel)[0] + service_dump(kernel)
+    refused = 0
+    for position in range(len(datagram)):
+        changed = bytearray(datagram)
+        changed[position] ^= chance.randrange(1, 256)
+        try:
+            decode(bytes(changed))
+        except DecodeError:
+            refused += 1
+    assert refused

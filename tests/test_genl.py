@@ -1,6 +1,6 @@
-"""Conversations in generic netlink: what belongs to an answer, how it ends, and how one goes on after a failure.
+"""Messages and conversations of generic netlink. Nothing in this file is about IPVS: the family is made up.
 
-The kernel here is a script (tests/netlink.py). Nothing in this file is about IPVS: the family is made up.
+The kernel here is a script (tests/netlink.py). What this machine's own kernel says is in test_genl_live.py.
 """
 
 import errno
@@ -9,8 +9,130 @@ from collections.abc import Callable, Iterator
 import netlink
 import pytest
 
-from ipvsnl import DecodeError, DumpInterruptedError, NetlinkError, PermissionDeniedError
+from ipvsnl import DecodeError, DumpInterruptedError, NetlinkError, PermissionDeniedError, genl
 from ipvsnl.genl import Connection, Family
+
+# Datagrams to messages, and the ends of answers: NLMSG_DONE and NLMSG_ERROR with what the kernel says in words.
+
+
+def test_a_message_has_its_header_and_its_payload() -> None:
+    (message,) = genl.messages(netlink.message(0x20, b"pay!", flags=5, seq=7, port=9))
+    assert (message.type, message.flags, message.seq, message.port, message.payload) == (0x20, 5, 7, 9, b"pay!")
+
+
+def test_a_generic_netlink_message_has_a_command_and_attributes() -> None:
+    (message,) = genl.messages(netlink.message(0x20, b"attributes!!", command=4))
+    assert (message.command(), message.attributes()) == (4, b"attributes!!")
+
+
+def test_messages_are_aligned_to_four_bytes() -> None:
+    datagram = netlink.message(0x20, b"12345") + netlink.message(0x21, b"6")
+    assert [message.payload for message in genl.messages(datagram)] == [b"12345", b"6"]
+
+
+def test_the_last_message_may_come_without_its_padding() -> None:
+    (message,) = genl.messages(netlink.message(0x20, b"12345")[:-3])
+    assert message.payload == b"12345"
+
+
+def test_an_empty_datagram_has_no_messages() -> None:
+    assert list(genl.messages(b"")) == []
+
+
+@pytest.mark.parametrize("length", [0, 15, 21, 2**31, 2**32 - 1])
+def test_a_length_shorter_than_its_header_or_longer_than_the_datagram_is_a_decode_error(length: int) -> None:
+    datagram = netlink.u32(length) + netlink.message(0x20, b"1234")[4:]
+    with pytest.raises(DecodeError, match=f"says {length} bytes, 20 are left"):
+        list(genl.messages(datagram))
+
+
+@pytest.mark.parametrize("stray", [1, 4, 15])
+def test_stray_bytes_after_the_last_message_are_a_decode_error(stray: int) -> None:
+    with pytest.raises(DecodeError, match=f"{stray} stray bytes"):
+        list(genl.messages(netlink.message(0x20) + bytes(stray)))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x01\x01\x00"])
+def test_a_message_too_short_for_a_command_is_a_decode_error(payload: bytes) -> None:
+    message = genl.Message(0x20, 0, 1, 1, payload)
+    with pytest.raises(DecodeError, match=f"{len(payload)} bytes"):
+        message.command()
+
+
+def test_a_request_is_what_the_kernel_expects() -> None:
+    built = genl.request(0x20, 0x301, 7, 9, 4, netlink.attribute(1, b""))
+    assert built == netlink.message(0x20, netlink.attribute(1, b""), command=4, flags=0x301, seq=7, port=9)
+
+
+def result(datagram: bytes) -> "tuple[int, str | None]":
+    (message,) = genl.messages(datagram)
+    return genl.result(message)
+
+
+QUOTED = netlink.message(0x20, b"12345", command=8, flags=5)  # 25 bytes and padding
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (netlink.done(), (0, None)),
+        (netlink.done(errno.ESRCH), (errno.ESRCH, None)),
+        (netlink.done(errno.ESRCH, "no such service"), (errno.ESRCH, "no such service")),
+        (netlink.done(0, "a warning"), (0, "a warning")),
+        (netlink.refusal(0), (0, None)),
+        (netlink.refusal(0, "a warning"), (0, "a warning")),
+        (netlink.refusal(errno.EPERM), (errno.EPERM, None)),
+        (netlink.refusal(errno.EINVAL, "bad", QUOTED, capped=True), (errno.EINVAL, "bad")),
+        (netlink.refusal(errno.EINVAL, "bad", QUOTED, capped=False), (errno.EINVAL, "bad")),
+        (netlink.refusal(errno.EINVAL, None, QUOTED, capped=False), (errno.EINVAL, None)),
+        (netlink.refusal(errno.EINVAL, "", QUOTED), (errno.EINVAL, "")),
+    ],
+)
+def test_the_end_of_an_answer_has_an_errno_and_perhaps_words(end: bytes, expected: object) -> None:
+    assert result(end) == expected
+
+
+def test_an_acknowledgement_quotes_only_the_header_though_it_does_not_say_capped() -> None:
+    """netlink_ack() sets NLM_F_CAPPED for NETLINK_CAP_ACK alone, but quotes a payload only with an error."""
+    header = netlink.message(0x20, bytes(40), command=4, flags=5)[:16]
+    payload = netlink.s32(0) + header + netlink.attribute(1, netlink.text("note"))
+    assert result(netlink.message(netlink.NLMSG_ERROR, payload, flags=netlink.NLM_F_ACK_TLVS)) == (0, "note")
+
+
+def test_unknown_attributes_of_an_error_are_skipped() -> None:
+    words = netlink.pack([(2, netlink.u32(24)), (99, b"new"), (1, netlink.text("bad")), (4, [(1, netlink.u32(3))])])
+    payload = netlink.s32(-errno.EINVAL) + QUOTED[:16] + words
+    flags = netlink.NLM_F_ACK_TLVS | netlink.NLM_F_CAPPED
+    assert result(netlink.message(netlink.NLMSG_ERROR, payload, flags=flags)) == (errno.EINVAL, "bad")
+
+
+@pytest.mark.parametrize("type", [netlink.NLMSG_DONE, netlink.NLMSG_ERROR])
+@pytest.mark.parametrize("size", [0, 3])
+def test_an_end_too_short_for_an_errno_is_a_decode_error(type: int, size: int) -> None:
+    with pytest.raises(DecodeError, match=f"{size} bytes"):
+        result(netlink.message(type, bytes(size)))
+
+
+def test_a_positive_errno_is_a_decode_error() -> None:
+    with pytest.raises(DecodeError, match="no negative errno"):
+        result(netlink.message(netlink.NLMSG_ERROR, netlink.s32(1) + bytes(16)))
+
+
+@pytest.mark.parametrize(
+    "end", [netlink.refusal(22, "bad", QUOTED, capped=False), netlink.refusal(22, "bad"), netlink.done(22, "bad")]
+)
+def test_an_end_that_is_cut_anywhere_is_read_or_is_a_decode_error(end: bytes) -> None:
+    _, type, flags, seq, port = netlink.header(end)
+    for size in range(16, len(end)):
+        try:
+            number, words = genl.result(genl.Message(type, flags, seq, port, end[16:size]))
+        except DecodeError:
+            continue
+        assert number == 22
+        assert words in (None, "bad")
+
+
+# What belongs to an answer, how it ends, and how a connection goes on after a failure.
 
 FAMILY, ASK, TELL = 0x31, 3, 4
 

@@ -1,20 +1,11 @@
 """What goes wrong between a client and the kernel, and what comes of it: a typed error, and a client that goes on."""
 
-import contextlib
 import errno
-import io
-import os
-import threading
-from collections.abc import Iterator
 
 import netlink
 import pytest
-from interrupts import Impatient
 
-from ipvsnl import Client, DecodeError, NetlinkError, NotAvailableError, genl
-from ipvsnl.capture import Recorder
-from ipvsnl.genl import Connection
-from ipvsnl.transport import NetlinkSocket
+from ipvsnl import Client, DecodeError, NetlinkError, NotAvailableError
 
 SERVICE, POOL = netlink.service(), [netlink.destination()]
 
@@ -117,68 +108,6 @@ def test_what_belongs_to_another_conversation_is_skipped(name: str) -> None:
     assert len(Client(transport=kernel).services()) == 1
 
 
-@contextlib.contextmanager
-def client_that_another_thread_asks() -> Iterator[Client]:
-    """And waits for the answer, meanwhile."""
-    waiting, going_on = threading.Event(), threading.Event()
-
-    def wait(request: netlink.Request) -> None:
-        if request.type == netlink.IPVS and not going_on.is_set():
-            waiting.set()
-            going_on.wait(10)
-
-    client = Client(transport=netlink.IPVSKernel([(SERVICE, POOL)], special=wait))
-    thread = threading.Thread(target=client.services)
-    thread.start()
-    waiting.wait(10)
-    try:
-        yield client
-    finally:
-        going_on.set()
-        thread.join()
-
-
-def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
-    with client_that_another_thread_asks() as client:
-        with pytest.raises(NetlinkError, match="one client for each thread") as caught:
-            client.info()
-        assert caught.value.errno == errno.EBUSY
-    assert len(client.services()) == 1
-
-
-def test_a_child_that_was_forked_while_another_thread_asks_gets_a_closed_client() -> None:
-    with client_that_another_thread_asks() as client:
-        child = os.fork()
-        if not child:
-            status = 2
-            try:
-                client.info()
-            except NetlinkError as error:
-                status = 0 if error.errno == errno.EBADF else 1
-            finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
-
-
-def assert_refused_in_a_child(connection: Connection) -> None:
-    child = os.fork()
-    if not child:
-        try:
-            connection.families()
-        except NetlinkError as error:
-            os._exit(0 if error.errno == errno.EBADF else 1)
-        os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on() -> None:
-    transport = NetlinkSocket()
-    connection = Connection(transport)
-    assert_refused_in_a_child(connection)
-    assert connection.families()
-    transport.close()
-
-
 def test_a_client_whose_transport_says_no_more_does_not_wait_for_the_rest_of_a_dump() -> None:
     class Ending(netlink.IPVSKernel):
         """As a Replay whose capture ends."""
@@ -262,34 +191,3 @@ def test_a_long_list_that_cannot_be_made_sure_for_want_of_a_socket_is_a_netlink_
     with pytest.raises(NetlinkError, match="one more socket") as caught:
         Client(transport=Sockets(pages)).services()
     assert caught.value.errno == errno.EMFILE
-
-
-def test_a_forked_child_takes_nothing_of_what_its_parent_waits_for() -> None:
-    transport = Impatient()
-    connection = Connection(transport)
-    attributes = genl.CTRL_ATTRS.encode({"FAMILY_NAME": "nlctrl"})
-    connection.begin(genl.GENL_ID_CTRL, 0, genl.CTRL_CMD_GETFAMILY, attributes, "asking")
-    assert_refused_in_a_child(connection)
-    connection.receive("asking")
-    assert connection.message("asking")
-    transport.close()
-
-
-def test_a_recorded_client_goes_on_after_a_dump_that_was_given_up() -> None:
-    connection = Connection(Recorder(netlink.DumpingKernel([(SERVICE, POOL)]), io.BytesIO()))
-    dump = lambda: connection.dump(netlink.IPVS, netlink.GET_SERVICE, b"", reply=netlink.NEW_SERVICE, doing="")  # noqa: E731
-    next(dump())
-    assert len(list(dump())) == 1
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
-def test_neither_descriptors_nor_memory_are_lost_by_many_dumps_and_faults() -> None:
-    """tests/tools/soak.py does the same a hundred thousand times."""
-    from tools import soak
-
-    soak.run(200)
-    before = soak.usage()
-    soak.run(1000)
-    descriptors, blocks = soak.usage()
-    assert descriptors == before[0]
-    assert blocks - before[1] < 500

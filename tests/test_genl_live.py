@@ -4,14 +4,16 @@ This is what can be tested of the generic layer and of the socket where there is
 """
 
 import errno
+import os
 import socket
 import sys
 
 import netlink
 import pytest
 from conftest import as_nobody, cannot, run
+from interrupts import Impatient
 
-from ipvsnl import NetlinkError
+from ipvsnl import NetlinkError, genl
 from ipvsnl.genl import Connection, Family
 from ipvsnl.transport import NetlinkSocket
 
@@ -162,3 +164,33 @@ def test_a_kernel_without_ipvs_is_status_3_and_stays_without() -> None:
     assert done.stderr.startswith("ipvsnl: ") and done.stderr.count("\n") == 1
     assert "modprobe ip_vs" in done.stderr and "--load-module" in done.stderr
     assert not has_ipvs()
+
+
+def assert_refused_in_a_child(connection: Connection) -> None:
+    child = os.fork()
+    if not child:
+        try:
+            connection.families()
+        except NetlinkError as error:
+            os._exit(0 if error.errno == errno.EBADF else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on() -> None:
+    transport = NetlinkSocket()
+    connection = Connection(transport)
+    assert_refused_in_a_child(connection)
+    assert connection.families()
+    transport.close()
+
+
+def test_a_forked_child_takes_nothing_of_what_its_parent_waits_for() -> None:
+    transport = Impatient()
+    connection = Connection(transport)
+    attributes = genl.CTRL_ATTRS.encode({"FAMILY_NAME": "nlctrl"})
+    connection.begin(genl.GENL_ID_CTRL, 0, genl.CTRL_CMD_GETFAMILY, attributes, "asking")
+    assert_refused_in_a_child(connection)
+    connection.receive("asking")
+    assert connection.message("asking")
+    transport.close()
