@@ -17,8 +17,6 @@ from ipvsnl import (
 )
 
 Read = Union[list[Any], type[IPVSError]]
-
-
 ASKER = Service("inet", None, None, None, 1, "rr", ServiceFlags(0), 0, 32, None, Stats(*netlink.NO_STATS))
 
 

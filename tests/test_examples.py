@@ -1,4 +1,4 @@
-"""The examples work as they stand: the units of systemd and the exporter. That of telegraf is in test_influxdb.py."""
+"""The examples work as they stand: systemd's units and the exporter. telegraf's is in peers/test_influxdb.py."""
 
 import asyncio
 import configparser
@@ -235,7 +235,7 @@ def test_the_kernel_has_answered_when_send_returns() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="generic netlink is a part of Linux")
-def test_a_dump_from_asyncio_is_what_a_dump_is_and_lets_others_run_meanwhile() -> None:
+def test_a_dump_from_asyncio_is_what_a_dump_is_and_lets_others_run() -> None:
     """With the list of families, which every kernel has; tests/kernel/test_asyncio_example.py has the services."""
     example = runpy.run_path(str(EXAMPLES / "asyncio_services.py"))
     transport = NetlinkSocket()

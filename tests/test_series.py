@@ -1,4 +1,4 @@
-"""No format gives two series one name. What databases count is in test_influxdb.py and test_victoriametrics.py."""
+"""No format gives two series one name. What databases count is in peers/."""
 
 from __future__ import annotations
 

@@ -6,11 +6,7 @@ The messages are those of tests/netlink.py, by default as Linux 6 sends them.
 import netlink
 
 NARROW = tuple(range(1, 11))  # ten numbers that differ, for the 32-bit statistics
-
-
 WIDE = tuple(2**40 + number for number in range(1, 11))  # and for the 64-bit ones
-
-
 SERVICE = netlink.service(
     SCHED_NAME=netlink.text("sh"),
     FLAGS=netlink.u32(0x1F) + netlink.u32(0xFFFFFFFF),
@@ -20,8 +16,6 @@ SERVICE = netlink.service(
     STATS=netlink.stats(NARROW),
     STATS64=netlink.stats(WIDE, wide=True),
 )
-
-
 DESTINATION = netlink.destination(
     FWD_METHOD=netlink.u32(2),
     WEIGHT=netlink.s32(65535),
