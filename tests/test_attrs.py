@@ -117,7 +117,7 @@ def test_a_text_without_nul_or_not_utf_8_is_a_decode_error(payload: bytes) -> No
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 9, 0x7FFF, 0xFFFF])
-def test_a_length_shorter_than_its_header_or_longer_than_the_rest_is_a_decode_error(length: int) -> None:
+def test_an_attribute_length_that_cannot_be_is_a_decode_error(length: int) -> None:
     with pytest.raises(DecodeError, match=f"says {length} bytes, 8 are left"):
         OUTER.decode(netlink.u16(length) + netlink.u16(3) + bytes(4))
 

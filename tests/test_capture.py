@@ -268,7 +268,7 @@ def key(record: bytes) -> tuple[int, int]:
     return netlink.header(netlink.datagram(record))[3:]
 
 
-def test_another_family_with_the_same_command_numbers_is_not_taken_for_ipvs() -> None:
+def test_another_family_with_the_same_commands_is_not_taken_for_ipvs() -> None:
     ask = netlink.message(0x19, command=netlink.GET_SERVICE, flags=0x301, seq=5, port=5)
     tell = netlink.message(0x19, netlink.attribute(1, b"wlan0\0"), command=netlink.NEW_SERVICE, seq=5, port=5)
     other = [ask, tell, netlink.done(seq=5, port=5)]
@@ -276,7 +276,7 @@ def test_another_family_with_the_same_command_numbers_is_not_taken_for_ipvs() ->
     assert read(packed(*other, *LOOKUP, *Session(ENTRIES).datagrams)) == live(ENTRIES)
 
 
-def test_clients_that_speak_at_once_with_the_same_sequence_numbers_are_told_apart() -> None:
+def test_clients_that_use_the_same_sequence_numbers_are_told_apart() -> None:
     other_entries = [(netlink.service(PORT=netlink.be16(port)), POOL6) for port in (1, 2, 3)]
     ours, others = Session(ENTRIES), Session(other_entries, port=78, asks_as=78)
     mixed: list[bytes] = []
@@ -286,7 +286,7 @@ def test_clients_that_speak_at_once_with_the_same_sequence_numbers_are_told_apar
     assert read(packed(*LOOKUP, *mixed)) == live(ENTRIES)
 
 
-def test_telegrafs_that_speak_at_once_with_the_same_sequence_numbers_are_told_apart() -> None:
+def test_telegrafs_that_use_the_same_sequence_numbers_are_told_apart() -> None:
     """They leave the port to the kernel, which puts its own into the answer; the first datagram follows at once."""
     other_entries = [(netlink.service(PORT=netlink.be16(port)), POOL6) for port in (1, 2, 3)]
     ours, others = Session(ENTRIES, **MOBY), Session(other_entries, **{**MOBY, "port": 78})  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ def test_a_broken_capture_is_so_for_the_program_too(tmp_path: Path) -> None:
     assert "empty" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_capture_that_is_cut_at_any_byte_is_an_error_unless_between_two_records() -> None:
+def test_a_capture_that_is_cut_within_a_record_is_an_error() -> None:
     content = capture("linux-6.1", "control.pcap")
     ends = {24}
     for record in netlink.records(content):
@@ -96,7 +96,7 @@ def test_a_capture_that_is_cut_at_any_byte_is_an_error_unless_between_two_record
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_a_capture_that_ends_between_two_records_is_all_that_came_before_or_an_error(kernel: str) -> None:
+def test_a_capture_cut_between_records_is_all_that_came_before_or_an_error(kernel: str) -> None:
     """It is no fault in the file; but a dump that it does not have to its end is not printed as if it were whole."""
     records = netlink.records(capture(kernel))
     whole = list(Client(transport=Replay(io.BytesIO(capture(kernel)))).dump())
@@ -123,7 +123,7 @@ def test_a_dump_without_its_end_is_not_complete() -> None:
         Replay(io.BytesIO(netlink.pcap(RECORDS[: question + 2])))
 
 
-def test_a_dump_whose_end_was_lost_is_not_complete_though_the_capture_goes_on() -> None:
+def test_a_dump_whose_end_was_lost_is_not_complete_if_more_follows() -> None:
     question = next(n for n, record in enumerate(RECORDS) if netlink.datagram(record)[16:17] == b"\4")
     with pytest.raises(DecodeError, match="no IPVS dump"):
         Replay(io.BytesIO(netlink.pcap(RECORDS[: question + 2] + RECORDS[question + 3 :])))

@@ -589,7 +589,7 @@ def test_a_second_thread_that_asks_meanwhile_is_a_busy_error() -> None:
     assert len(client.services()) == 1
 
 
-def test_a_child_that_was_forked_while_another_thread_asks_gets_a_closed_client() -> None:
+def test_a_child_forked_while_another_thread_asks_gets_a_closed_client() -> None:
     with client_that_another_thread_asks() as client:
         child = os.fork()
         if not child:

@@ -237,7 +237,7 @@ def test_a_service_that_cannot_be_read_is_a_decode_error(change: "dict[str, Any]
 
 @pytest.mark.parametrize("size", [0, 1, 3, 5, 15, 17])
 @pytest.mark.parametrize("family", [2, 10])
-def test_an_address_of_another_length_is_a_decode_error_whatever_was_read_before(family: int, size: int) -> None:
+def test_an_address_of_another_length_is_always_a_decode_error(family: int, size: int) -> None:
     good = netlink.address("192.0.2.1" if family == 2 else "2001:db8::1")
     changes = {"AF": netlink.u16(family), "NETMASK": netlink.u32(64)}
     read_service(netlink.service(changes, ADDR=good))
@@ -256,13 +256,13 @@ NEEDED_BY_DESTINATIONS = [
 
 
 @pytest.mark.parametrize("name", NEEDED_BY_SERVICES)
-def test_a_service_without_an_attribute_that_every_kernel_sends_is_a_decode_error(name: str) -> None:
+def test_a_service_without_a_required_attribute_is_a_decode_error(name: str) -> None:
     with pytest.raises(DecodeError, match=f"IPVS_SVC_ATTR_{name} is missing"):
         read_service(without(SERVICE, netlink.SVC[name]))
 
 
 @pytest.mark.parametrize("name", NEEDED_BY_DESTINATIONS)
-def test_a_real_server_without_an_attribute_that_every_kernel_sends_is_a_decode_error(name: str) -> None:
+def test_a_real_server_without_a_required_attribute_is_a_decode_error(name: str) -> None:
     with pytest.raises(DecodeError, match=f"IPVS_DEST_ATTR_{name} is missing"):
         read_destination(without(DESTINATION, netlink.DEST[name]))
 

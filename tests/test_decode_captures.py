@@ -78,7 +78,7 @@ def test_every_field_of_a_real_server_is_as_printed(both: Both) -> None:
             assert known(read, said) == said
 
 
-def test_inactive_connections_are_those_printed_later_and_such_as_ended_meanwhile(both: Both) -> None:
+def test_inactive_connections_are_at_least_those_printed_later(both: Both) -> None:
     for service, said_service in zip(*both):
         for read, said in zip(service["destinations"], said_service["destinations"]):
             most = read["stats"]["connections"] - read["active_connections"]
@@ -203,7 +203,7 @@ def decode(datagram: bytes) -> list[object]:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_a_real_datagram_that_is_cut_anywhere_is_a_decode_error_unless_between_messages(kernel: str) -> None:
+def test_a_real_datagram_that_is_cut_within_a_message_is_a_decode_error(kernel: str) -> None:
     for datagram in (service_dump(kernel), *destination_dumps(kernel)):
         whole = decode(datagram)
         readable = 0
@@ -238,7 +238,7 @@ def test_a_real_service_with_fewer_attributes_is_whole_or_a_decode_error(kernel:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_a_real_datagram_with_any_byte_changed_is_read_or_is_a_decode_error(kernel: str) -> None:
+def test_a_real_datagram_with_any_byte_changed_is_read_or_refused(kernel: str) -> None:
     chance = random.Random(kernel)
     datagram = destination_dumps(kernel)[0] + service_dump(kernel)
     refused = 0

@@ -108,7 +108,7 @@ def test_what_belongs_to_another_conversation_is_skipped(name: str) -> None:
     assert len(Client(transport=kernel).services()) == 1
 
 
-def test_a_client_whose_transport_says_no_more_does_not_wait_for_the_rest_of_a_dump() -> None:
+def test_a_client_does_not_wait_for_a_dump_of_a_transport_that_has_ended() -> None:
     class Ending(netlink.IPVSKernel):
         """As a Replay whose capture ends."""
 
@@ -135,7 +135,7 @@ class Sockets(netlink.IPVSKernel):
         raise self.failure
 
 
-def test_a_dump_that_stops_for_want_of_memory_is_over_after_one_busy_answer() -> None:
+def test_a_dump_that_stops_for_want_of_memory_ends_after_one_busy_answer() -> None:
     """The kernel goes on with it when something is received (netlink_recvmsg()), and there is nothing but the EBUSY
     that it answers to the next question."""
     stops = [[ONE, OSError(errno.ENOBUFS, "no memory"), ONE, netlink.done(seq=2)]]
@@ -186,7 +186,7 @@ def test_after_an_interrupt_the_client_goes_on() -> None:
     assert len(client.services()) == 1
 
 
-def test_a_long_list_that_cannot_be_made_sure_for_want_of_a_socket_is_a_netlink_error() -> None:
+def test_a_long_list_without_a_socket_to_make_it_sure_is_a_netlink_error() -> None:
     pages = [(netlink.service(PORT=netlink.be16(port)), []) for port in range(1, 101)]
     with pytest.raises(NetlinkError, match="one more socket") as caught:
         Client(transport=Sockets(pages)).services()

@@ -40,7 +40,7 @@ def test_an_empty_datagram_has_no_messages() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 15, 21, 2**31, 2**32 - 1])
-def test_a_length_shorter_than_its_header_or_longer_than_the_datagram_is_a_decode_error(length: int) -> None:
+def test_a_message_length_that_cannot_be_is_a_decode_error(length: int) -> None:
     datagram = netlink.u32(length) + netlink.message(0x20, b"1234")[4:]
     with pytest.raises(DecodeError, match=f"says {length} bytes, 20 are left"):
         list(genl.messages(datagram))
@@ -92,7 +92,7 @@ def test_the_end_of_an_answer_has_an_errno_and_perhaps_words(end: bytes, expecte
     assert result(end) == expected
 
 
-def test_an_acknowledgement_quotes_only_the_header_though_it_does_not_say_capped() -> None:
+def test_an_acknowledgement_quotes_only_the_header_without_saying_capped() -> None:
     """netlink_ack() sets NLM_F_CAPPED for NETLINK_CAP_ACK alone, but quotes a payload only with an error."""
     header = netlink.message(0x20, bytes(40), command=4, flags=5)[:16]
     payload = netlink.s32(0) + header + netlink.attribute(1, netlink.text("note"))
@@ -304,7 +304,7 @@ def pages(request: netlink.Request) -> "list[netlink.Reply]":
     return [page + page, page, netlink.done(seq=request.seq)]
 
 
-def test_a_dump_that_was_given_up_is_read_to_its_end_before_the_next_request() -> None:
+def test_a_dump_that_was_given_up_is_read_out_before_the_next_request() -> None:
     """The kernel has one dump a socket, and answers EBUSY to whoever asks for a second."""
     running: list[int] = []
 

@@ -65,7 +65,7 @@ def test_a_connection_goes_on_after_a_refusal_and_a_dump_that_was_given_up(conne
     assert NLCTRL in connection.families()
 
 
-def test_a_datagram_that_is_cut_off_is_an_error_and_the_next_question_has_room() -> None:
+def test_a_datagram_that_is_cut_off_is_an_error_and_the_next_has_room() -> None:
     transport = NetlinkSocket(offer=64)
     connection = Connection(transport)
     with pytest.raises(NetlinkError) as caught:
@@ -75,7 +75,7 @@ def test_a_datagram_that_is_cut_off_is_an_error_and_the_next_question_has_room()
     transport.close()
 
 
-def test_a_receive_buffer_that_overflows_is_an_error_and_the_next_question_is_answered() -> None:
+def test_a_buffer_that_overflows_is_an_error_and_the_next_is_answered() -> None:
     """The kernel then stops a dump, and goes on with it when something is received."""
     transport = NetlinkSocket()
     connection = Connection(transport)
@@ -100,7 +100,7 @@ def test_no_other_process_can_slip_in_an_answer() -> None:
     assert caught.value.errno == errno.ECONNREFUSED
 
 
-def test_another_socket_without_a_descriptor_left_to_load_fcntl_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_socket_without_a_descriptor_to_load_fcntl_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which a client takes for what it is, and goes on with one socket."""
     transport = NetlinkSocket()
     monkeypatch.setitem(sys.modules, "fcntl", None)  # how an import of it fails
@@ -177,7 +177,7 @@ def assert_refused_in_a_child(connection: Connection) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_after_a_fork_the_socket_is_closed_to_the_child_and_the_parent_goes_on() -> None:
+def test_a_fork_closes_the_socket_to_the_child_and_the_parent_goes_on() -> None:
     transport = NetlinkSocket()
     connection = Connection(transport)
     assert_refused_in_a_child(connection)

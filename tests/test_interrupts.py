@@ -20,7 +20,7 @@ from ipvsnl.transport import BUFFER_SIZE, NetlinkSocket
 SERVICE, POOL = netlink.service(), [netlink.destination()]
 
 
-def test_after_an_interrupt_at_any_instruction_the_families_are_listed_at_once() -> None:
+def test_after_an_interrupt_anywhere_the_families_are_listed_at_once() -> None:
     """Of a dump there is nothing left over here on a kernel that ends it in the datagram of its last entries, as newer
     ones do: that is for DumpingKernel, and for tests/kernel."""
     socket = Impatient()
@@ -104,7 +104,7 @@ def ticking() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ticking")
-def test_signals_that_come_more_often_than_the_timeout_do_not_make_it_longer() -> None:
+def test_signals_more_frequent_than_the_timeout_do_not_make_it_longer() -> None:
     socket = NetlinkSocket(timeout=0.2)
     begun = time.monotonic()
     with pytest.raises(TimeoutError):

@@ -39,7 +39,7 @@ def start(file: Path, *arguments: "str | Path") -> "subprocess.CompletedProcess[
     return subprocess.run([file, *arguments], cwd="/", env={"PATH": path}, capture_output=True, text=True)
 
 
-def test_the_installed_file_is_everybodys_and_has_each_module_and_its_byte_code(installed: Path) -> None:
+def test_the_installed_file_is_everybodys_and_has_each_modules_byte_code(installed: Path) -> None:
     assert [path.name for path in installed.parent.iterdir()] == ["ipvsnl"]
     assert installed.stat().st_mode & 0o7777 == 0o755
     sources = {"__main__.py", *(name for name in FILES if name.endswith(".py"))}

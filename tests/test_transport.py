@@ -111,7 +111,7 @@ def test_a_short_dump_takes_one_more_system_call(monkeypatch: pytest.MonkeyPatch
     assert fake.asked == 3
 
 
-def test_a_datagram_that_did_not_fit_is_an_error_and_the_next_one_is_offered_more(
+def test_a_datagram_that_did_not_fit_is_an_error_and_more_is_offered_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake = Offered([SMALL_OFFER + 1, 36], [LARGE, LARGE])

@@ -49,7 +49,7 @@ def systemd(disposable_kernel: None, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_timer_starts_the_service_and_that_writes_the_file_as_an_unprivileged_user(systemd: Path) -> None:
+def test_the_timer_starts_the_service_which_writes_the_file_unprivileged(systemd: Path) -> None:
     configure(f"-A -t {VIP}:80 -s rr\n-a -t {VIP}:80 -r 192.0.2.1:80 -m -w 7\n")
     (systemd / "trial").write_text(
         "systemctl start ipvsnl-textfile.service; systemctl is-failed ipvsnl-textfile.service\n"
