@@ -143,6 +143,9 @@ def fragmented_memory() -> Iterator[None]:
         print(f"free blocks by order: {free_blocks()}")
 
 
+@pytest.mark.skipif(
+    os.uname().release.startswith("5."), reason="Linux 5.10 waits for kswapd, which cannot run before us"
+)
 @pytest.mark.parametrize("count", [22, 100, 300])
 def test_fragmented_memory_is_enough(count: int, seen: Seen, disposable_kernel: None) -> None:
     set_up(count)
