@@ -11,7 +11,8 @@ import netlink
 import pytest
 from changing import sockets_of
 
-from ipvsnl import Client, DumpInterruptedError
+from ipvsnl import Client, DumpInterruptedError, NetlinkError
+from ipvsnl._decode import decode_key
 from ipvsnl._merge import Window, settle
 from ipvsnl.transport import BUFFER_SIZE, SMALL_OFFER
 
@@ -28,15 +29,16 @@ def short(entries: "list[int]") -> Window:
     return Window(entries, 1000, 32000)
 
 
-def test_a_window_too_short_to_tell_the_order_notes_no_positions() -> None:
-    """_merge: notes of a round without a proof of its order must not join two orders."""
+@pytest.mark.parametrize("length", [8, 20])
+def test_windows_in_two_orders_are_not_merged(length: int) -> None:
+    """_merge: short windows note no positions, and long ones in another order end what was known."""
     before = list(range(40))
     after = [number * 17 % 40 for number in before]  # the table was resized
     gone = [100, 101, 102, 103, 104]
 
     def pair(number: int, large: bool) -> "list[Iterator[Window]]":
         rounds = [
-            [full(after[start : start + 8]) for start in range(0, 40, 8)],
+            [full(after[start : start + length]) for start in range(0, 40, length)],
             [full(gone + after[:12]), short(after[17:])],  # the first five were deleted: five others are skipped
             [short(after)],
         ]
@@ -45,6 +47,31 @@ def test_a_window_too_short_to_tell_the_order_notes_no_positions() -> None:
     first = [full(before[:20]), full(before[20:])]
     second = [full(before[:12])]
     assert settle(first, second, pair, lambda entry: entry, resizes=True) == after
+
+
+def never(number: int, large: bool) -> Any:
+    raise AssertionError("two dumps were enough")
+
+
+def test_windows_of_the_first_two_dumps_are_merged() -> None:
+    """_merge: what the first dump showed counts when the second one is read."""
+    first = [full([0, 1, 2, 3, 4, 5]), full([6, 7, 8, 9])]
+    second = [full([0, 1, 2]), short([4, 5, 6, 7, 8, 9, 10])]  # 3 was skipped in the second, 10 in the first
+    assert settle(first, second, never, lambda entry: entry, resizes=False) == list(range(11))
+
+
+def test_a_window_that_begins_behind_all_others_is_not_merged() -> None:
+    """_merge: a window whose first entry is new proves nothing, even if it reaches the end of the list."""
+    first = [full([0, 1, 2, 3]), short([5, 6])]  # 4 was skipped
+    second = [full([0, 1]), short([6])]
+    rounds: list[int] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        rounds.append(number)
+        return [iter([full([0, 1, 2]), short([3, 4, 5, 6])]), iter([full([0, 1, 2, 3]), short([4, 5, 6])])]
+
+    assert settle(first, second, pair, lambda entry: entry, resizes=False) == list(range(7))
+    assert rounds == [0]
 
 
 # _dump and client: the offers of new sockets
@@ -142,3 +169,46 @@ def test_an_interrupted_dump_is_an_error_on_the_fast_path(what: str, first: int,
         read(client)
     interrupted.clear()
     assert read(client) == whole
+
+
+# genl: failures without a number
+
+
+@pytest.mark.parametrize("fails", ["send", "recv_into"])
+def test_a_failure_without_an_errno_has_none_in_the_error(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """genl: an OSError of a transport need not have an errno, and is no refusal then."""
+    kernel = netlink.IPVSKernel()
+    client = Client(transport=kernel)
+
+    def fail(*arguments: Any) -> Any:
+        raise OSError("a transport of another kind")
+
+    monkeypatch.setattr(kernel, fails, fail)
+    with pytest.raises(NetlinkError) as caught:
+        client.info()
+    assert (type(caught.value), caught.value.errno) == (NetlinkError, 0)
+
+
+def test_a_second_socket_that_fails_without_an_errno_is_an_error() -> None:
+    """_dump: an OSError of another() need not have an errno."""
+
+    class Failing(netlink.IPVSKernel):
+        room = 0
+
+        def another(self, *offers: int) -> Any:
+            raise OSError("a transport of another kind")
+
+    client = Client(transport=Failing([(netlink.service(), [])]))
+    with pytest.raises(NetlinkError, match="opening one more socket") as caught:
+        client.services()
+    assert (type(caught.value), caught.value.errno) == (NetlinkError, 0)
+
+
+# _decode
+
+
+@pytest.mark.parametrize("family, mark", [(2, 1), (10, 0xFFFFFFFF)])
+def test_the_key_of_a_mark_has_zeros_for_all_else(family: int, mark: int) -> None:
+    """_decode: the key from a message is the key that sorts and compares."""
+    message = netlink.pack(netlink.fwmark_service(mark, family))
+    assert decode_key(message) == (mark, family, 0, b"", 0)
