@@ -11,9 +11,10 @@ import netlink
 import pytest
 from changing import sockets_of
 
-from ipvsnl import Client, DumpInterruptedError, NetlinkError
+from ipvsnl import Client, DecodeError, DumpInterruptedError, NetlinkError, genl
 from ipvsnl._decode import decode_key
 from ipvsnl._merge import Window, settle
+from ipvsnl.attrs import split
 from ipvsnl.transport import BUFFER_SIZE, SMALL_OFFER
 
 # _merge
@@ -71,6 +72,20 @@ def test_a_window_that_begins_behind_all_others_is_not_merged() -> None:
         return [iter([full([0, 1, 2]), short([3, 4, 5, 6])]), iter([full([0, 1, 2, 3]), short([4, 5, 6])])]
 
     assert settle(first, second, pair, lambda entry: entry, resizes=False) == list(range(7))
+    assert rounds == [0]
+
+
+def test_what_is_connected_in_the_known_order_counts_in_the_next_round() -> None:
+    """_merge: only a window in another order makes a round forget what is connected."""
+    entries = list(range(40))
+    rounds: list[int] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        rounds.append(number)
+        return [iter([full(entries[:10]), short(entries[15:])]), iter([full(entries[:10])])]
+
+    first, second = [full(entries[:20]), full(entries[20:])], [full(entries[:20])]
+    assert settle(first, second, pair, lambda entry: entry, resizes=True) == entries
     assert rounds == [0]
 
 
@@ -212,3 +227,22 @@ def test_the_key_of_a_mark_has_zeros_for_all_else(family: int, mark: int) -> Non
     """_decode: the key from a message is the key that sorts and compares."""
     message = netlink.pack(netlink.fwmark_service(mark, family))
     assert decode_key(message) == (mark, family, 0, b"", 0)
+
+
+# genl and attrs: limits
+
+
+def test_the_largest_errno_is_4095() -> None:
+    """genl: MAX_ERRNO of include/linux/err.h is an error of the kernel, and one more is malformed."""
+    end = genl.Message(netlink.NLMSG_ERROR, 0, 1, 1, netlink.s32(-4095))
+    assert genl.result(end) == (4095, None)
+    end.payload = netlink.s32(-4096)
+    with pytest.raises(DecodeError, match="no negative errno"):
+        genl.result(end)
+
+
+def test_an_attribute_that_is_too_long_says_how_many_bytes_are_left() -> None:
+    """attrs: the bytes left are counted from the attribute, not from the first one."""
+    first, second = netlink.attribute(1, b"1234"), netlink.attribute(2, b"12345678")
+    with pytest.raises(DecodeError, match="an attribute of type 2 says 12 bytes, 8 are left"):
+        split(first + second[:8], "TEST")
