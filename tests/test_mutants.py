@@ -204,19 +204,20 @@ def test_a_failure_without_an_errno_has_none_in_the_error(fails: str, monkeypatc
     assert (type(caught.value), caught.value.errno) == (NetlinkError, 0)
 
 
-def test_a_second_socket_that_fails_without_an_errno_is_an_error() -> None:
-    """_dump: an OSError of another() need not have an errno."""
+@pytest.mark.parametrize("error", [OSError("a transport of another kind"), OSError(24, "no descriptor is left")])
+def test_a_second_socket_that_cannot_be_opened_is_an_error(error: OSError) -> None:
+    """_dump: an OSError of another() keeps its errno, and need not have one."""
 
     class Failing(netlink.IPVSKernel):
         room = 0
 
         def another(self, *offers: int) -> Any:
-            raise OSError("a transport of another kind")
+            raise error
 
     client = Client(transport=Failing([(netlink.service(), [])]))
     with pytest.raises(NetlinkError, match="opening one more socket") as caught:
         client.services()
-    assert (type(caught.value), caught.value.errno) == (NetlinkError, 0)
+    assert (type(caught.value), caught.value.errno) == (NetlinkError, error.errno or 0)
 
 
 # _decode
@@ -237,8 +238,16 @@ def test_the_largest_errno_is_4095() -> None:
     end = genl.Message(netlink.NLMSG_ERROR, 0, 1, 1, netlink.s32(-4095))
     assert genl.result(end) == (4095, None)
     end.payload = netlink.s32(-4096)
-    with pytest.raises(DecodeError, match="no negative errno"):
+    with pytest.raises(DecodeError, match="carries -4096, which is no negative errno"):
         genl.result(end)
+
+
+@pytest.mark.parametrize("type, command", [(0x31, 3), (0x31, 5), (0x30, 4), (0x32, 4)])
+def test_a_message_of_another_command_or_family_is_no_reply(type: int, command: int) -> None:
+    """genl: command and family of a reply are exactly those that are expected."""
+    message = genl.Message(type, 0, 1, 1, bytes([command, 1, 0, 0]))
+    with pytest.raises(DecodeError, match="that is not the reply 4 of family 49"):
+        genl.expect(message, 0x31, 4, "asking")
 
 
 def test_an_attribute_that_is_too_long_says_how_many_bytes_are_left() -> None:
