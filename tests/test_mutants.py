@@ -89,6 +89,20 @@ def test_what_is_connected_in_the_known_order_counts_in_the_next_round() -> None
     assert rounds == [0]
 
 
+@pytest.mark.parametrize("rooms, large", [([3328], True), ([3328, 32000], True), ([3328, 3328, 3328], False)])
+def test_the_page_of_a_new_socket_does_not_mean_that_memory_is_short(rooms: "list[int]", large: bool) -> None:
+    """_merge: memory is short if later datagrams are pages, because the first of a new socket always is one."""
+    asked: list[bool] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        asked.append(large)
+        return [iter([short([0, 1, 2])])]
+
+    second = [Window([number], room, room) for number, room in enumerate(rooms)]
+    assert settle([full([7])], second, pair, lambda entry: entry, resizes=False) == [0, 1, 2]
+    assert asked == [large]
+
+
 # _dump and client: the offers of new sockets
 
 
