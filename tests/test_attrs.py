@@ -10,7 +10,7 @@ import netlink
 import pytest
 
 from ipvsnl import DecodeError
-from ipvsnl.attrs import Nest, binary, s32, text, u8, u16, u32, u64
+from ipvsnl.attrs import Nest, binary, s32, split, text, u8, u16, u32, u64
 
 INNER = Nest("INNER", {1: ("NUMBER", u32)})
 OUTER = Nest(
@@ -144,3 +144,10 @@ def test_any_bytes_are_read_or_are_a_decode_error() -> None:
         except DecodeError:
             pass
     assert 0 < read < 5000
+
+
+def test_an_attribute_that_is_too_long_says_how_many_bytes_are_left() -> None:
+    """attrs: the bytes left are counted from the attribute, not from the first one."""
+    first, second = netlink.attribute(1, b"1234"), netlink.attribute(2, b"12345678")
+    with pytest.raises(DecodeError, match="an attribute of type 2 says 12 bytes, 8 are left"):
+        split(first + second[:8], "TEST")

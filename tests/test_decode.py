@@ -12,7 +12,7 @@ import pytest
 from trees import CHANGES, DESTINATION, NARROW, SERVICE, WIDE, without
 
 from ipvsnl import DecodeError, Destination, Service, ServiceFlags, Stats, TunnelFlags
-from ipvsnl._decode import decode_daemon, decode_destination, decode_info, decode_service, decode_timeouts
+from ipvsnl._decode import decode_daemon, decode_destination, decode_info, decode_key, decode_service, decode_timeouts
 
 NO_STATS = Stats(*netlink.NO_STATS)
 
@@ -322,3 +322,13 @@ def test_a_daemon_has_a_group_of_either_family_and_a_port_in_host_order(name: st
 @pytest.mark.parametrize(("number", "name"), [(1, "master"), (2, "backup"), (3, "3")])
 def test_a_daemon_state_has_a_name_or_is_its_number(number: int, name: str) -> None:
     assert decode_daemon(daemon(**{**FIRST, "STATE": netlink.u32(number)})).state == name
+
+
+@pytest.mark.parametrize("family, mark", [(2, 1), (10, 0xFFFFFFFF)])
+def test_the_key_of_a_mark_has_zeros_for_all_else(family: int, mark: int) -> None:
+    """_decode: the key from a message is the key that sorts and compares."""
+    message = netlink.pack(netlink.fwmark_service(mark, family))
+    assert decode_key(message) == (mark, family, 0, b"", 0)
+
+
+# genl and attrs: limits

@@ -427,3 +427,20 @@ def test_a_family_that_the_kernel_does_not_have_is_enoent() -> None:
     with pytest.raises(NetlinkError) as caught:
         Connection(netlink.IPVSKernel(loaded=False)).load_family("IPVS")
     assert caught.value.errno == errno.ENOENT
+
+
+def test_the_largest_errno_is_4095() -> None:
+    """genl: MAX_ERRNO of include/linux/err.h is an error of the kernel, and one more is malformed."""
+    end = genl.Message(netlink.NLMSG_ERROR, 0, 1, 1, netlink.s32(-4095))
+    assert genl.result(end) == (4095, None)
+    end.payload = netlink.s32(-4096)
+    with pytest.raises(DecodeError, match="carries -4096, which is no negative errno"):
+        genl.result(end)
+
+
+@pytest.mark.parametrize("type, command", [(0x31, 3), (0x31, 5), (0x30, 4), (0x32, 4)])
+def test_a_message_of_another_command_or_family_is_no_reply(type: int, command: int) -> None:
+    """genl: command and family of a reply are exactly those that are expected."""
+    message = genl.Message(type, 0, 1, 1, bytes([command, 1, 0, 0]))
+    with pytest.raises(DecodeError, match="that is not the reply 4 of family 49"):
+        genl.expect(message, 0x31, 4, "asking")

@@ -269,3 +269,85 @@ def test_a_list_that_never_stands_still_is_an_error_with_what_was_read() -> None
 
 def test_of_repeats_the_last_is_kept_at_the_place_of_the_first() -> None:
     assert once([("a", 1), ("b", 1), ("a", 2)], first_of) == [("a", 2), ("b", 1)]
+
+
+def full(entries: "list[int]") -> Window:
+    """Return a window of a datagram that was full."""
+    return Window(entries, 3300, 3328)
+
+
+def short(entries: "list[int]") -> Window:
+    """Return a window of a datagram that could have held more."""
+    return Window(entries, 1000, 32000)
+
+
+@pytest.mark.parametrize("length", [8, 20])
+def test_windows_in_two_orders_are_not_merged(length: int) -> None:
+    """_merge: short windows note no positions, and long ones in another order end what was known."""
+    before = list(range(40))
+    after = [number * 17 % 40 for number in before]  # the table was resized
+    gone = [100, 101, 102, 103, 104]
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        rounds = [
+            [full(after[start : start + length]) for start in range(0, 40, length)],
+            [full(gone + after[:12]), short(after[17:])],  # the first five were deleted: five others are skipped
+            [short(after)],
+        ]
+        return [iter(rounds[number]), iter(rounds[number])]
+
+    first = [full(before[:20]), full(before[20:])]
+    second = [full(before[:12])]
+    assert settle(first, second, pair, lambda entry: entry, resizes=True) == after
+
+
+def test_windows_of_the_first_two_dumps_are_merged() -> None:
+    """_merge: what the first dump showed counts when the second one is read."""
+    first = [full([0, 1, 2, 3, 4, 5]), full([6, 7, 8, 9])]
+    second = [full([0, 1, 2]), short([4, 5, 6, 7, 8, 9, 10])]  # 3 was skipped in the second, 10 in the first
+    assert settle(first, second, never, lambda entry: entry, resizes=False) == list(range(11))
+
+
+def test_a_window_that_begins_behind_all_others_is_not_merged() -> None:
+    """_merge: a window whose first entry is new proves nothing, even if it reaches the end of the list."""
+    first = [full([0, 1, 2, 3]), short([5, 6])]  # 4 was skipped
+    second = [full([0, 1]), short([6])]
+    rounds: list[int] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        rounds.append(number)
+        return [iter([full([0, 1, 2]), short([3, 4, 5, 6])]), iter([full([0, 1, 2, 3]), short([4, 5, 6])])]
+
+    assert settle(first, second, pair, lambda entry: entry, resizes=False) == list(range(7))
+    assert rounds == [0]
+
+
+def test_what_is_connected_in_the_known_order_counts_in_the_next_round() -> None:
+    """_merge: only a window in another order makes a round forget what is connected."""
+    entries = list(range(40))
+    rounds: list[int] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        rounds.append(number)
+        return [iter([full(entries[:10]), short(entries[15:])]), iter([full(entries[:10])])]
+
+    first, second = [full(entries[:20]), full(entries[20:])], [full(entries[:20])]
+    assert settle(first, second, pair, lambda entry: entry, resizes=True) == entries
+    assert rounds == [0]
+
+
+@pytest.mark.parametrize("rooms, large", [([3328], True), ([3328, 32000], True), ([3328, 3328, 3328], False)])
+def test_the_page_of_a_new_socket_does_not_mean_that_memory_is_short(rooms: "list[int]", large: bool) -> None:
+    """_merge: memory is short if later datagrams are pages, because the first of a new socket always is one."""
+    asked: list[bool] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        asked.append(large)
+        return [iter([short([0, 1, 2])])]
+
+    second = [Window([number], room, room) for number, room in enumerate(rooms)]
+    assert settle([full([7])], second, pair, lambda entry: entry, resizes=False) == [0, 1, 2]
+    assert asked == [large]
+
+
+# _dump and client: the offers of new sockets
