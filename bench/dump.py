@@ -64,7 +64,7 @@ def in_guest(options: argparse.Namespace) -> int:
         image = kernels.kernel(options.kernel)
     except (kernels.Unavailable, ValueError) as error:
         return fail(str(error))
-    command = ["env", "IPVSNL_GUEST=1", f"PATH={os.environ['PATH']}", sys.executable, "-B", sys.argv[0]]
+    command = ["env", "IPVSNL_GUEST=1", "TMPDIR=/run", f"PATH={os.environ['PATH']}", sys.executable, "-B", sys.argv[0]]
     numbers = [str(options.services), str(options.dests)]
     guest = Guest(image, [*command, *numbers], ROOT, time_limit=3600, qemu=INSTRUCTIONS)
     try:
