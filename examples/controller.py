@@ -43,17 +43,19 @@ def one_round(admin: Admin, drain: Drain, rules: Path, dry_run: bool) -> bool:
     """Make IPVS what the file says, and return whether that is done."""
     try:
         desired = parse_rules(rules.read_text())
-    except (OSError, ValueError) as error:  # a file that is being written: the next round reads it again
+    except (OSError, ValueError) as error:  # replace the file with rename(2): a half-written one may be valid
         complain(f"{rules}: {error}")
         return False
-    changes = plan(admin.dump(), desired, drain=True)
-    print("".join([f"{change}\n" for change in changes]), end="", flush=True)
-    if dry_run:
-        return True
     try:
-        admin.apply(changes)
-        for change in drain.step(desired):
-            print(change, flush=True)
+        changes = plan(admin.dump(), desired, drain=True)
+        print("".join([f"{change}\n" for change in changes]), end="", flush=True)
+        if dry_run:
+            return True
+        try:
+            admin.apply(changes)
+        finally:  # drain, also if a change fails each time
+            for change in drain.step(desired):
+                print(change, flush=True)
     except IPVSError as error:  # the next round tries again
         complain(error)
         return False

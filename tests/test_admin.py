@@ -28,6 +28,7 @@ from ipvsnl import (
     PermissionDeniedError,
     ServiceFlags,
     Timeouts,
+    genl,
     testing,
 )
 from ipvsnl.admin import Admin, ApplyError, Change, DestinationConfig, ServiceConfig, parse_rules, plan
@@ -210,6 +211,9 @@ def test_configs_are_frozen_and_hashable() -> None:
         ),
         (lambda admin: admin.add_service("10.0.0.1:80"), "service"),
         (lambda admin: admin.add_dest(WEB, "192.0.2.1:80"), "dest"),
+        (lambda admin: admin.add_dest(ABSENT, None), "dest"),
+        (lambda admin: admin.edit_dest(WEB, None), "dest"),
+        (lambda admin: admin.delete_dest(WEB, None), "dest"),
         (lambda admin: admin.edit_dest(WEB, testing.destination(weight=-1)), "weight"),
         (lambda admin: admin.edit_service(testing.service(scheduler="a b")), "scheduler"),
         (lambda admin: admin.zero("10.0.0.1:80"), "service"),
@@ -363,6 +367,65 @@ def test_after_a_timeout_nothing_more_is_sent() -> None:
     assert (caught.value.unknown, caught.value.done) == (changes[:100], [])
     assert [change for change, _ in caught.value.failed] == changes[100:]
     assert len(admin.dests(WEB.key)) == 100
+
+
+class Refusing(testing.Kernel):
+    """Refuses a datagram when it is sent, or replies to no dump of services."""
+
+    refused = -1  # the number of the datagram
+    silent = False
+
+    def send(self, request: bytes) -> None:
+        self.refused -= 1
+        if self.refused == 0:
+            raise OSError(errno.ENOMEM, "no memory")
+        super().send(request)
+        if self.silent and request[16] == 4:  # IPVS_CMD_GET_SERVICE
+            self._queue = []
+
+
+def test_a_change_that_was_never_sent_is_not_done() -> None:
+    """Also if another failure makes apply() look what was done before."""
+    kernel = Refusing([(testing.service(), [])])
+    admin = Admin(transport=kernel)
+    kernel.refused = 2
+    changes = [Change("edit", WEB, GONE), *(Change("add", WEB, dest) for dest in dests(99)), Change("delete", ABSENT)]
+    with pytest.raises(ApplyError) as caught:
+        admin.apply(changes)
+    assert [change for change, _ in caught.value.failed] == [changes[0], changes[-1]]
+    assert caught.value.done == changes[1:-1]
+
+
+def test_a_failing_dump_does_not_hide_the_failures() -> None:
+    kernel = Refusing([(testing.service(), [])])
+    admin = Admin(transport=kernel)
+    kernel.silent = True
+    with pytest.raises(ApplyError) as caught:
+        admin.apply([Change("edit", WEB, GONE), Change("add", WEB, MASQ)])
+    assert [str(change) for change, _ in caught.value.failed] == [str(Change("edit", WEB, GONE))]
+
+
+class Reloaded(testing.Kernel):
+    """Its module may be loaded again, under another family id."""
+
+    family = testing.FAMILY
+
+    def _answer(self, message: Any) -> Any:
+        if message.type not in (genl.GENL_ID_CTRL, self.family):
+            return errno.ENOENT, 0, []
+        number, command, replies = super()._answer(message)
+        if message.type == genl.GENL_ID_CTRL:
+            name = {"FAMILY_ID": self.family, "FAMILY_NAME": "IPVS", "VERSION": 1}
+            replies = [genl.CTRL_ATTRS.encode(name)]
+        return number, command, replies
+
+
+def test_apply_sends_again_after_the_module_was_loaded_again() -> None:
+    kernel = Reloaded()
+    admin = Admin(transport=kernel)
+    kernel.family += 1
+    admin.apply(plan([], [(WEB, dests(150))]))
+    assert len(admin.dests(WEB.key)) == 150
 
 
 def test_without_privilege_every_change_fails() -> None:

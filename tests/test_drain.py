@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
-from ipvsnl import Destination, testing
+from ipvsnl import Destination, DumpInterruptedError, testing
 from ipvsnl.admin import Admin, ApplyError, DestinationConfig, Drain, ServiceConfig
 
 WEB = ServiceConfig("tcp", "10.0.0.1", 80, scheduler="rr")
@@ -163,3 +167,48 @@ def test_a_real_server_is_known_within_its_service() -> None:
     world.desired.append((other, []))
     assert world.step(99) == ["-e -t 10.0.0.1:81 -r 192.0.2.2:80 -m -w 0"]
     assert world.step(1) == [DELETE]
+
+
+def test_a_dump_that_fails_resets_no_clock() -> None:
+    world = World()
+
+    class Breaking(Admin):
+        broken = False
+
+        def dump(self) -> Any:
+            if self.broken:
+                raise DumpInterruptedError([])
+            yield from super().dump()
+
+    admin = Breaking(transport=world.kernel)
+    world.drain = Drain(admin, 100, clock=lambda: world.now)
+    world.step()
+    admin.broken = True
+    with pytest.raises(DumpInterruptedError):
+        world.step(50)
+    admin.broken = False
+    assert world.step(50) == [DELETE]
+
+
+one_round = runpy.run_path(str(ROOT / "examples" / "controller.py"))["one_round"]
+
+
+def test_the_controller_drains_though_a_change_always_fails(tmp_path: Path, capfd: Any) -> None:
+    rules = tmp_path / "rules"
+    rules.write_text("-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:81 -s nosuch\n")
+    kernel = testing.Kernel([(testing.service(), [testing.destination()])])
+    admin = Admin(transport=kernel)
+    drain = Drain(admin, deadline=0)
+    assert not one_round(admin, drain, rules, False)
+    assert [len(pool) for _, pool in kernel.entries] == [0]
+    assert "ip_vs_nosuch" in capfd.readouterr().err
+
+
+def test_the_controller_goes_on_after_a_dump_that_failed(tmp_path: Path, capfd: Any) -> None:
+    rules = tmp_path / "rules"
+    rules.write_text("-A -t 10.0.0.1:80 -s rr\n")
+    kernel = testing.Kernel()
+    admin = Admin(transport=kernel)
+    kernel.refusing = errno.ENOMEM
+    assert not one_round(admin, Drain(admin), rules, False)
+    assert "ENOMEM" in capfd.readouterr().err

@@ -1,22 +1,26 @@
 """Admin: the client that writes."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from errno import EEXIST, ENOENT, ESRCH
 from typing import Any, Optional
 
 from .. import _batch, _encode, _key, _schema
 from ..client import Client
-from ..errors import IPVSError, NetlinkError
+from ..errors import DumpInterruptedError, IPVSError, NetlinkError
 from ..model import Daemon, Timeouts
 from .changes import AnyDest, AnyService, Change
 from .config import MAX_TIMEOUT, ServiceConfig, check_daemon
 from .explain import explain
 from .plan import SERVICE_KEY, dest_key, plan, service_key
 
-Seconds = Optional[int]
+MADE_BEFORE = EEXIST, ENOENT, ESRCH  # perhaps: with these the kernel refuses what was done already
 
-SERVICE_COMMANDS = {"add": _schema.NEW_SERVICE, "edit": _schema.SET_SERVICE, "delete": _schema.DEL_SERVICE}
-DEST_COMMANDS = {"add": _schema.NEW_DEST, "edit": _schema.SET_DEST, "delete": _schema.DEL_DEST}
+COMMANDS = {
+    "add": (_schema.NEW_SERVICE, _schema.NEW_DEST),
+    "edit": (_schema.SET_SERVICE, _schema.SET_DEST),
+    "delete": (_schema.DEL_SERVICE, _schema.DEL_DEST),
+}
 
 
 class ApplyError(IPVSError):
@@ -49,27 +53,27 @@ class Admin(Client):
 
     def add_service(self, service: AnyService) -> None:
         """Add a virtual service without real servers (IPVS_CMD_NEW_SERVICE)."""
-        self._change(Change("add", service))
+        self._change("add", service)
 
     def edit_service(self, service: AnyService) -> None:
         """Change the settings of a virtual service (IPVS_CMD_SET_SERVICE). Its connections go on."""
-        self._change(Change("edit", service))
+        self._change("edit", service)
 
     def delete_service(self, service: AnyService) -> None:
         """Delete a virtual service with its real servers (IPVS_CMD_DEL_SERVICE). Its connections break."""
-        self._change(Change("delete", service))
+        self._change("delete", service)
 
     def add_dest(self, service: AnyService, dest: AnyDest) -> None:
         """Add a real server to a virtual service (IPVS_CMD_NEW_DEST)."""
-        self._change(Change("add", service, dest))
+        self._change("add", service, dest)
 
     def edit_dest(self, service: AnyService, dest: AnyDest) -> None:
         """Change the settings of a real server (IPVS_CMD_SET_DEST). Its connections go on."""
-        self._change(Change("edit", service, dest))
+        self._change("edit", service, dest)
 
     def delete_dest(self, service: AnyService, dest: AnyDest) -> None:
         """Delete a real server (IPVS_CMD_DEL_DEST). Its connections break; `Drain` waits for their end."""
-        self._change(Change("delete", service, dest))
+        self._change("delete", service, dest)
 
     def zero(self, service: Optional[AnyService] = None) -> None:
         """Set the counters of a virtual service and its real servers to 0, or all counters (IPVS_CMD_ZERO)."""
@@ -121,18 +125,31 @@ class Admin(Client):
             if isinstance(lost, TimeoutError):  # each datagram would wait as long
                 failed.update(dict.fromkeys(range(end, len(changes)), lost))
                 break
-        if any(error.errno in (EEXIST, ENOENT, ESRCH) for error in failed.values()):  # made before, perhaps
-            left = {_place(change) for change in plan(self.dump(), _outcome(changes))}
-            failed = {each: error for each, error in failed.items() if _place(changes[each]) in left}
+        if any(error.errno in MADE_BEFORE for error in failed.values()):
+            with suppress(NetlinkError, DumpInterruptedError):  # the failures stay, if it cannot be read
+                left = {_place(change) for change in plan(self.dump(), _outcome(changes))}
+                failed = {
+                    each: error
+                    for each, error in failed.items()
+                    if error.errno not in MADE_BEFORE or _place(changes[each]) in left
+                }
         if failed or unknown:
             done = [each for position, each in enumerate(changes) if position not in failed and position not in unknown]
             reasons = [(changes[position], failed[position]) for position in sorted(failed)]
             raise ApplyError(reasons, done, [changes[position] for position in sorted(unknown)])
 
     def _send(self, requests: "list[_batch.Request]") -> "_batch.Answers":
-        return self._take_turn(lambda: _batch.send(self._connection, self._family, requests, "applying changes"))
+        family = self._family
+        answers = self._take_turn(lambda: _batch.send(self._connection, family, requests, "applying changes"))
+        if [number for number, _ in answers[0].values()] == [ENOENT] * len(requests):
+            with suppress(NetlinkError):  # the failures stay, if the kernel does not answer
+                self.info()  # NotAvailableError, or the new id of a module that was loaded again
+        return answers if self._family == family else self._send(requests)
 
-    def _change(self, change: Change) -> None:
+    def _change(self, action: str, service: AnyService, *dest: AnyDest) -> None:
+        change = Change(action, service, *dest)
+        if dest and change.dest is None:  # None would mean the whole service
+            raise ValueError("dest is a DestinationConfig or a Destination, not None")
         ((command, attributes),) = _requests([change])
         self._command(command, attributes, *_about(change))
 
@@ -160,10 +177,10 @@ def _requests(changes: Iterable[Change]) -> "Iterator[_batch.Request]":
         if service is not last:  # most changes have the service of the one before
             last, key = service, _encode.service_key(service.key)
         if dest is None:
-            yield SERVICE_COMMANDS[action], key if action == "delete" else _encode.service_request(service)
+            yield COMMANDS[action][0], key if action == "delete" else _encode.service_request(service)
         else:
             encode = _encode.destination_key if action == "delete" else _encode.destination_request
-            yield DEST_COMMANDS[action], key + encode(dest)
+            yield COMMANDS[action][1], key + encode(dest)
 
 
 def _about(change: Change) -> tuple[str, str, Any]:

@@ -5,7 +5,6 @@ timeout wraps. Such a value is a ValueError that names the field, so nothing is 
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from socket import inet_ntop
 from typing import Any, Optional
@@ -90,16 +89,17 @@ class DestinationConfig:
         for field, most in {"port": U16, "weight": S32, "upper_threshold": S32, "tunnel_port": U16}.items():
             _key.number(getattr(self, field), field, 0, most)
         _key.number(self.lower_threshold, "lower_threshold, with this upper_threshold,", 0, self.upper_threshold)
-        _check_choice("forwarding", self.forwarding, FORWARDING.values(), 7)
-        _check_choice("tunnel_type", self.tunnel_type, TUNNEL_TYPES.values(), 255)
-        _key.number(self.tunnel_port, "the tunnel_port of gue", self.tunnel_type == "gue", U16)
+        forwarding = _choice("forwarding", self.forwarding, FORWARDING, 7)
+        tunnel_type = _choice("tunnel_type", self.tunnel_type, TUNNEL_TYPES, 255)
+        _key.number(self.tunnel_port, "the tunnel_port of gue", int(tunnel_type == "gue"), U16)
         flags = TunnelFlags(_key.number(self.tunnel_flags, "tunnel_flags", 0, U16))
         _settle(self, address=_text(packed), address_family=family, tunnel_flags=flags)
+        _settle(self, forwarding=forwarding, tunnel_type=tunnel_type)
 
 
 def check_daemon(daemon: model.Daemon) -> None:
     """Refuse a daemon that the kernel would start with other settings."""
-    _check_choice("state", daemon.state, DAEMON_STATES.values())
+    _choice("state", daemon.state, DAEMON_STATES)
     if not isinstance(daemon.mcast_ifn, str) or not 1 <= len(daemon.mcast_ifn.encode()) <= 15:
         raise ValueError(f"mcast_ifn is the name of a network interface, not {daemon.mcast_ifn!r}")
     for field, (least, most) in DAEMON_NUMBERS.items():
@@ -126,10 +126,13 @@ def _text(packed: bytes) -> str:
     return inet_ntop(_key.HOST_FAMILIES[2 if len(packed) == 4 else 10], packed)
 
 
-def _check_choice(field: str, value: Any, names: "Iterable[str]", most: int = -1) -> None:
-    """Refuse a value that is none of the names, and no number up to `most` as text."""
-    if value not in tuple(names) and not (re.fullmatch("[0-9]{1,3}", str(value)) and int(value) <= most):
-        raise ValueError(f"{field} is one of {', '.join(names)}, not {value!r}")
+def _choice(field: str, value: Any, names: "dict[int, str]", most: int = -1) -> str:
+    """Return one of the names, or a number up to `most` as text, as IPVS is read."""
+    if re.fullmatch("[0-9]{1,3}", str(value)) and int(value) <= most:
+        return names.get(int(value), str(int(value)))
+    if value not in names.values():
+        raise ValueError(f"{field} is one of {', '.join(names.values())}, not {value!r}")
+    return str(value)
 
 
 def _check_name(field: str, name: Any, longest: int) -> None:

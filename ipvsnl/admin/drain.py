@@ -36,8 +36,9 @@ class Drain:
         """
         wanted = {} if desired is None else index(desired)
         changes: list[Change] = []
+        entries = list(self._admin.dump())  # first: if it fails, the times stay
         before, self._since = self._since, {}
-        for service, dests in self._admin.dump():
+        for service, dests in entries:
             config, pool = wanted.get(service_key(service), (None, {}))
             if desired is None:
                 leaving = [dest for dest in dests if not dest.weight]

@@ -52,7 +52,9 @@ def _options(words: list[str]) -> dict[str, str]:
     """Return each option with its value, "" if it has none."""
     for position, (word, value) in enumerate(zip(words, [*words[1:], "-"])):
         if word in ("-p", "--persistent") and value.startswith("-"):
-            words[position] = "--persistent=300"  # seconds: the only value that may be left out
+            words[position] = "--persistent=300"  # seconds
+        if word == "-b" and value.startswith("-"):
+            words[position] = "-bflag-3"  # with sh and mh ipvsadm prints no name for it
     try:
         found, rest = gnu_getopt(words, SHORT, list(OPTIONS))
     except GetoptError as error:
