@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import pickle
@@ -9,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,30 @@ def test_of_scheduler_and_engine_the_one_that_is_strange_is_named() -> None:
         with pytest.raises(NotFoundError, match=r"ip_vs.*nosuch") as caught:
             admin.add_service(service(scheduler=scheduler, persistence_engine=engine))
         assert caught.value.what == what
+
+
+def test_an_error_of_all_services_names_none() -> None:
+    """ENOENT of a flush is no scheduler that is missing."""
+    kernel = testing.Kernel()
+    admin = Admin(transport=kernel)
+    kernel.refusing = errno.ENOENT
+    for call in (admin.flush, admin.zero):
+        with pytest.raises(NetlinkError, match=r"all .*ENOENT"):
+            call()
+
+
+def test_the_error_of_zero_names_the_service_shortly() -> None:
+    with pytest.raises(NotFoundError, match=r"^zeroing tcp 10.0.0.1:80: "):
+        Admin(transport=testing.Kernel()).zero(WEB)
+
+
+def test_without_ipv6_the_error_names_the_next_step() -> None:
+    kernel = testing.Kernel()
+    admin = Admin(transport=kernel)
+    kernel.refusing = errno.EAFNOSUPPORT
+    for call in (lambda: admin.add_service(WEB), lambda: admin.add_dest(WEB, MASQ)):
+        with pytest.raises(NetlinkError, match=r"EAFNOSUPPORT.*ipv6\.disable"):
+            call()
 
 
 def test_zero_leaves_connections() -> None:
@@ -157,6 +183,7 @@ NONSENSE = [
     (dest, {"address": "0.0.0.0"}, "address"),
     (dest, {"address": "224.0.0.1"}, "address"),
     (dest, {"address": "255.255.255.255"}, "address"),
+    (dest, {"address": "127.255.255.255"}, "address"),
     (dest, {"address": "::"}, "address"),
     (dest, {"address": "ff02::1"}, "address"),
     (dest, {"address": "::ffff:192.0.2.1"}, "address"),
@@ -171,8 +198,9 @@ NONSENSE = [
     (dest, {"lower_threshold": 5}, "lower_threshold"),
     (dest, {"upper_threshold": 4, "lower_threshold": 5}, "lower_threshold"),
     (dest, {"tunnel_type": "vxlan"}, "tunnel_type"),
-    (dest, {"tunnel_type": "gue"}, "tunnel_port"),
-    (dest, {"tunnel_port": 65536}, "tunnel_port"),
+    (dest, {"tunnel_type": "gue"}, "tunnel_port of gue is a number from 1 to"),
+    (dest, {"tunnel_type": "1"}, "tunnel_port of gue"),
+    (dest, {"tunnel_port": 65536}, "0 to 65535"),
     (dest, {"tunnel_flags": 65536}, "tunnel_flags"),
 ]
 
@@ -186,12 +214,35 @@ def test_nonsense_is_a_value_error_that_names_the_field(make: Any, values: Any, 
 def test_values_in_other_forms_are_taken() -> None:
     import ipaddress
 
-    config = ServiceConfig(6, ipaddress.ip_address("10.0.0.1"), 80, flags=ServiceFlags.HASHED)  # type: ignore[arg-type]
+    config = ServiceConfig(6, ipaddress.ip_address("10.0.0.1"), 80, address_family=None, flags=ServiceFlags.HASHED)
     assert config == ServiceConfig("tcp", "10.0.0.1", 80)
     assert config.flags == 0
     assert ServiceConfig("tcp", "2001:DB8:0::1", 80).address == "2001:db8::1"
     assert ServiceConfig("47", "10.0.0.1", 0).protocol == "47"
     assert (ServiceConfig("tcp", "10.0.0.1", 80).netmask, ServiceConfig("tcp", "::1", 80).netmask) == (32, 128)
+
+
+@pytest.mark.parametrize("number", [3, "3", "03", "003"])
+def test_a_forwarding_by_number_is_read_as_its_name(number: Any) -> None:
+    assert dest(forwarding=number).forwarding == "direct"
+
+
+def test_numbers_without_a_name_stay_numbers() -> None:
+    assert (dest(forwarding="05").forwarding, dest(tunnel_type="007").tunnel_type) == ("5", "7")
+    assert dest(tunnel_type=2).tunnel_type == "gre"
+
+
+def test_only_what_identifies_has_a_position() -> None:
+    with pytest.raises(TypeError):
+        ServiceConfig(None, None, None, 7)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        DestinationConfig("192.0.2.1", 80, "masquerade")  # type: ignore[misc]
+
+
+def test_configs_are_copied_replaced_and_pickled() -> None:
+    for config in (service(netmask=24), dest(weight=7)):
+        assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == replace(config) == config
+    assert replace(dest(), weight=7) == dest(weight=7)
 
 
 def test_configs_are_frozen_and_hashable() -> None:
@@ -230,7 +281,10 @@ def test_configs_are_frozen_and_hashable() -> None:
         (lambda admin: admin.start_daemon(Daemon("master", "lo", 7, None, "224.0.0", None, None)), "mcast_group"),
         (lambda admin: admin.start_daemon(Daemon("master", "lo", 7, None, None, 0, None)), "mcast_port"),
         (lambda admin: admin.start_daemon(Daemon("master", "lo", 7, None, None, None, 0)), "mcast_ttl"),
+        (lambda admin: admin.start_daemon(Daemon("master", "l\0", 7, None, None, None, None)), "mcast_ifn"),
+        (lambda admin: admin.start_daemon(None), "daemon is a Daemon"),
         (lambda admin: admin.apply([Change("replace", WEB)]), "action"),
+        (lambda admin: admin.apply([Change("edit", WEB), "-E -t 10.0.0.1:80"]), "apply.. takes changes"),
     ],
 )
 def test_nothing_is_sent_with_a_value_that_makes_no_sense(call: Any, field: str) -> None:

@@ -277,6 +277,17 @@ def test_one_kept_field_needs_no_list() -> None:
     assert plan(read([(WEB, [real(1, weight=7)])]), [(WEB, [real(1)])], keep="weight") == []
 
 
+def test_a_kept_value_that_does_not_fit_is_named_with_keep() -> None:
+    before = read([(WEB, [real(1, upper_threshold=10)])])
+    with pytest.raises(ValueError, match=r"^keep: .*upper_threshold of 192\.0\.2\.1:80.*lower_threshold"):
+        plan(before, [(WEB, [real(1, upper_threshold=100, lower_threshold=50, weight=5)])], keep="upper_threshold")
+
+
+def test_a_weight_cannot_be_kept_while_real_servers_are_drained() -> None:
+    with pytest.raises(ValueError, match=r"keep.*drain"):
+        plan([], [], keep="weight", drain=True)
+
+
 def test_what_is_desired_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"10.0.0.1:80 .*desired twice"):
         plan([], [(WEB, []), (replace(WEB, scheduler="wlc"), [])])

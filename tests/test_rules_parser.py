@@ -65,6 +65,9 @@ def test_what_ipvsadm_printed_comes_out_again(kernel: str) -> None:
          ServiceConfig("tcp", "10.0.0.1", 80, scheduler="rr", flags=1, timeout=60, netmask=0)),
         ("-A -t [2001:db8::1]:80 -s rr -p 60 -M 64",
          ServiceConfig("tcp", "2001:db8::1", 80, scheduler="rr", flags=1, timeout=60, netmask=64)),
+        (f"-A {S} -s sh -b ", ServiceConfig("tcp", "10.0.0.1", 80, scheduler="sh", flags=32)),
+        (f"-A {S} -b -s mh", ServiceConfig("tcp", "10.0.0.1", 80, scheduler="mh", flags=32)),
+        (f"-A {S} '-s' \"rr\" # it's ours", WEB),
         ("-A -u 10.0.0.1:53 -s rr --pe sip",
          ServiceConfig("udp", "10.0.0.1", 53, scheduler="rr", persistence_engine="sip")),
     ],
@@ -123,11 +126,16 @@ BAD = [
     (f"-A {S} -p 4294968", "4294968", "timeout"),
     (f"-A {S} -M 255.0.255.0", "255.0.255.0", "holes"),
     (f"-A {S} -M 255.255.255", "255.255.255", "netmask"),
+    (f"-A {S} -M 24", "-M 24", "mask without holes"),
+    ("-A -t [2001:db8::1]:80 -M 255.255.255.0", "255.255.255.0", "prefix length"),
+    ("-A -f 1 -6 -M 129", "129", "prefix length"),
+    (f"-A {S} -p -1", "-1", "timeout"),
+    (f"-A {S} -s r#r", "r#r", "scheduler"),
     ("-A -f 0", "0", "fwmark"),
     ("-A -f 4294967296", "4294967296", "fwmark"),
     ("-A -f web", "web", "number"),
     (f"-A {S} --ops=yes", "--ops", "argument"),
-    (f"-A {S} 'x", "quotation", ""),
+    (f"-A {S} 'x", "'x", "quotation"),
     (f"-a {S}", "-a", "give one of -r"),
     ("-a -t 10.0.0.9:80 -r 192.0.2.1:80", "-t", "no line before"),
     (f"-a {S} -r 192.0.2.1:80 -m -g", "-m -g", "give one of"),
@@ -150,6 +158,12 @@ def test_a_bad_line_is_named_with_its_word(line: str, word: str, reason: str) ->
     with pytest.raises(ValueError, match=rf"^line 3: (?s:.*)({reason})") as caught:
         parse_rules(text)
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"-A", None])
+def test_what_is_no_text_is_refused(text: Any) -> None:
+    with pytest.raises(ValueError, match="rules are a str"):
+        parse_rules(text)
 
 
 ADDRESSES = st.one_of(st.ip_addresses(v=4, network="10.0.0.0/8"), st.ip_addresses(v=6, network="2001:db8::/32")).map(

@@ -36,10 +36,9 @@ class Change:
             raise ValueError(f"dest is a DestinationConfig or a Destination, not {self.dest!r}")
         if self.action not in OPTIONS:
             raise ValueError(f"action is one of {', '.join(OPTIONS)}, not {self.action!r}")
-        _ = (
-            self.service.key,
-            isinstance(self.dest, Destination) and self.dest.key,
-        )  # ValueError if they identify nothing
+        self.service.key  # noqa: B018  # ValueError if it identifies nothing
+        if isinstance(self.dest, Destination):
+            self.dest.key  # noqa: B018
         if self.action == "delete":
             return  # it sends no settings
         if self.dest is None:

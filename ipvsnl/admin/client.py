@@ -77,12 +77,14 @@ class Admin(Client):
 
     def zero(self, service: Optional[AnyService] = None) -> None:
         """Set the counters of a virtual service and its real servers to 0, or all counters (IPVS_CMD_ZERO)."""
-        key = b"" if service is None else _encode.service_key(Change("delete", service).service.key)
-        self._command(_schema.ZERO, key, "service", f"zeroing {service or 'all counters'}", service)
+        if service is None:
+            return self._command(_schema.ZERO, b"", "all", "zeroing all counters")
+        key = Change("delete", service).service.key
+        self._command(_schema.ZERO, _encode.service_key(key), "service", f"zeroing {_key.spell_service(key)}", service)
 
     def flush(self) -> None:
         """Delete all virtual services with their real servers, also those of other programs (IPVS_CMD_FLUSH)."""
-        self._command(_schema.FLUSH, b"", "service", "deleting all services")
+        self._command(_schema.FLUSH, b"", "all", "deleting all services")
 
     def set_timeouts(self, tcp: Optional[int] = None, tcp_fin: Optional[int] = None, udp: Optional[int] = None) -> None:
         """Set those timeouts of connections that are given, seconds (IPVS_CMD_SET_CONFIG)."""
@@ -113,6 +115,9 @@ class Admin(Client):
         answer was lost.
         """
         changes = list(changes)
+        for change in changes:
+            if not isinstance(change, Change):
+                raise ValueError(f"apply() takes changes, such as plan() returns, not {change!r}")
         failed: dict[int, NetlinkError] = {}  # by position
         unknown: set[int] = set()
         for begin in range(0, len(changes), _batch.SIZE):

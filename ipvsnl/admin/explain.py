@@ -1,16 +1,19 @@
 """Explain why the kernel refused a write. For these commands it sends an errno, and no text."""
 
-from errno import EEXIST, EINVAL, ENETUNREACH, ENODEV, ENOENT, ESRCH
+from errno import EAFNOSUPPORT, EEXIST, EINVAL, ENETUNREACH, ENODEV, ENOENT, ESRCH
 from typing import Any, Optional
 
 from ..errors import NetlinkError, NotFoundError, netlink_error
 
+NO_IPV6 = "IPv6 is off in this kernel: see ipv6.disable in /proc/cmdline"
 # By what a command is about, and errno: what is missing, if something is, and what helps.
 CAUSES = {
     ("service", EEXIST): ("", "edit_service() changes the one that exists"),
     ("service", ESRCH): ("service", "services() returns those that exist"),
     ("service", ENOENT): ("scheduler", "this kernel does not have the scheduler: try modprobe ip_vs_{0.scheduler}"),
     ("engine", ENOENT): ("persistence engine", "try modprobe ip_vs_pe_{0.persistence_engine} and ip_vs_{0.scheduler}"),
+    ("service", EAFNOSUPPORT): ("", NO_IPV6),
+    ("dest", EAFNOSUPPORT): ("", NO_IPV6),
     ("dest", EEXIST): ("", "edit_dest() changes the one that exists"),
     ("dest", ESRCH): ("service", "the virtual service does not exist: services() returns those that do"),
     ("dest", ENOENT): ("dest", "the virtual service does not have it: dests(service) returns those that it has"),

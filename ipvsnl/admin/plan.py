@@ -37,6 +37,8 @@ def plan(
     kept = {keep} if isinstance(keep, str) else set(keep)
     if not kept <= SERVICE_SETTINGS | DEST_SETTINGS:
         raise ValueError(f"keep: no setting is called {', '.join(kept - SERVICE_SETTINGS - DEST_SETTINGS)}")
+    if drain and "weight" in kept:
+        raise ValueError("keep: a weight cannot be kept with drain=True, which sets it to 0")
     settings_of_service = attrgetter("address_family", *SERVICE_SETTINGS - kept)
     settings_of_dest = attrgetter("address_family", *DEST_SETTINGS - kept)
     missing = index(desired)
@@ -77,7 +79,10 @@ def is_pruned(prune: Prune, service: Service) -> bool:
 
 
 def _keeping(config: Any, entry: Any, kept: "set[str]") -> Any:
-    return replace(config, **{name: getattr(entry, name) for name in kept})
+    try:
+        return replace(config, **{name: getattr(entry, name) for name in kept})
+    except ValueError as error:
+        raise ValueError(f"keep: with the {', '.join(sorted(kept))} of {entry}, {error}") from None
 
 
 def index(desired: Desired) -> "dict[Any, Any]":

@@ -26,7 +26,11 @@ FORWARDING = {"-m": "masquerade", "-i": "tunnel", "-g": "direct"}
 CHECKSUMS = {"--tun-nocsum": TunnelFlags(0), "--tun-csum": TunnelFlags.CSUM, "--tun-remcsum": TunnelFlags.REMCSUM}
 OF_SERVICES = ["-s", "-p", "-M", "--pe", "-o", "-b"]
 OF_DESTS = ["-r", *FORWARDING, "-w", "-x", "-y", "--tun-type", "--tun-port", *CHECKSUMS]
-MASKS = {str(IPv4Network((0, bits)).netmask): str(bits) for bits in range(33)}
+NETMASKS = {
+    "inet": {str(IPv4Network((0, bits)).netmask): bits for bits in range(33)},
+    "inet6": {str(bits): bits for bits in range(1, 129)},
+}
+ALONE = {"-p": "-p300", "--persistent": "-p300", "-b": "-bflag-3"}  # what an option means without its value
 FLAGS = {"flag-1": 0x08, "flag-2": 0x10, "flag-3": 0x20}  # ServiceFlags.SCHED1 to SCHED3
 FLAGS_OF = {name: {f"{name}-fallback": 0x08, f"{name}-port": 0x10} for name in ("sh", "mh")}
 
@@ -37,24 +41,31 @@ def parse_rules(text: str) -> list[tuple[ServiceConfig, list[DestinationConfig]]
     Each line adds one: -A a virtual service, -a a real server to one. Empty lines and comments after # are skipped. A
     line that cannot be read is a ValueError that names the line's number and the word.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"rules are a str, not {text!r:.40}")
     rules: dict[Any, Any] = {}
     for number, line in enumerate(text.split("\n"), 1):
         try:
-            words = shlex.split(line, comments=True)
-            if words:
-                _add(rules, _options(words))
+            line = re.sub(r"(^|\s)#.*", "", line)
+            if line.strip():
+                _add(rules, _options(_words(line)))
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
     return [(service, list(pool.values())) for service, pool in rules.values()]
 
 
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise ValueError(f"{error}: {line.strip()}") from None
+
+
 def _options(words: list[str]) -> dict[str, str]:
     """Return each option with its value, "" if it has none."""
     for position, (word, value) in enumerate(zip(words, [*words[1:], "-"])):
-        if word in ("-p", "--persistent") and value.startswith("-"):
-            words[position] = "--persistent=300"  # seconds
-        if word == "-b" and value.startswith("-"):
-            words[position] = "-bflag-3"  # with sh and mh ipvsadm prints no name for it
+        if word in ALONE and re.match("-(?![0-9])", value):
+            words[position] = ALONE[word]
     try:
         found, rest = gnu_getopt(words, SHORT, list(OPTIONS))
     except GetoptError as error:
@@ -101,8 +112,11 @@ def _service(options: dict[str, str], named: str) -> ServiceConfig:
     else:
         given.update(_endpoint(named, options[named], 0), protocol=SERVICES[named])
     if "-M" in options:
-        options["-M"] = MASKS.get(options["-M"], options["-M"])
-        given["netmask"] = _number("-M", options)
+        family = given.get("address_family") or ("inet6" if ":" in given["address"] else "inet")
+        given["netmask"] = NETMASKS[family].get(options["-M"])
+        if given["netmask"] is None:
+            kind = "mask without holes, such as 255.255.255.0" if family == "inet" else "prefix length from 1 to 128"
+            raise ValueError(f"-M {options['-M']}: the netmask of {family} is a {kind}")
     flags = ("-p" in options) * ServiceFlags.PERSISTENT | ("-o" in options) * ServiceFlags.ONEPACKET
     names = {**FLAGS, **FLAGS_OF.get(given["scheduler"], {})}
     for name in filter(None, options.get("-b", "").split(",")):
@@ -128,7 +142,7 @@ def _dest(options: dict[str, str], port: int) -> DestinationConfig:
 def _number(name: str, options: dict[str, str], default: str = "0") -> int:
     text = options.get(name, default)
     if not re.fullmatch("-?[0-9]{1,10}", text):
-        raise ValueError(f"{name} {text}: not a number{', and no netmask without holes' if name == '-M' else ''}")
+        raise ValueError(f"{name} {text}: not a number")
     return int(text)
 
 
