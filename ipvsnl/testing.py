@@ -14,7 +14,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable
-from contextlib import suppress
+from ipaddress import ip_address
 
 from . import _encode, _schema, genl
 from ._decode import decode_daemon, decode_destination, decode_key, decode_service, decode_timeouts
@@ -97,22 +97,7 @@ class Kernel:
         self.info = Info("1.2.1", 4096)
         self.timeouts = Timeouts(900, 120, 300)
         self.daemons: list[Daemon] = []
-        self.schedulers = {
-            "none",
-            "rr",
-            "wrr",
-            "lc",
-            "wlc",
-            "fo",
-            "ovf",
-            "lblc",
-            "lblcr",
-            "dh",
-            "sh",
-            "mh",
-            "sed",
-            "nq",
-        }
+        self.schedulers = set("none rr wrr lc wlc fo ovf lblc lblcr dh sh mh sed nq".split())  # noqa: SIM905
         self.engines = {"sip"}
         self.interfaces = {"lo", "eth0"}
         self.refusing = 0
@@ -157,6 +142,8 @@ class Kernel:
             except OSError as error:
                 return error.errno or 0, 0, []
             return 0, 0, []
+        if command not in READS:
+            return errno.EOPNOTSUPP, 0, []
         reply, replies = self._read(command, attributes)
         is_missing = command == _schema.GET_SERVICE and not replies and not message.flags & genl.NLM_F_DUMP
         return errno.ESRCH if is_missing else 0, reply, replies
@@ -176,15 +163,18 @@ class Kernel:
 
     def _find(self, attributes: bytes) -> "tuple[int, Service, list[Destination]]":
         """Return the position of the service that a request names, and the service with its pool."""
+        _check_family(attributes, "SERVICE", "AF")
         key = decode_key(attributes)
+        if key is None:
+            raise OSError(errno.EINVAL, "no service is named")
         for position, (service, pool) in enumerate(self.entries):
             if service.key == key:
+                _check_family(attributes, "DEST", "ADDR_FAMILY")
                 return position, service, pool
         raise OSError(errno.ESRCH, "no such service")
 
     def _new_service(self, attributes: bytes) -> None:
-        with suppress(ProcessLookupError):
-            self._find(attributes)
+        if _parsed_service(attributes).key in [service.key for service, _ in self.entries]:
             raise OSError(errno.EEXIST, "the service exists")
         self.entries.append((self._requested_service(attributes), []))
 
@@ -195,7 +185,7 @@ class Kernel:
         self.entries[position] = new, pool
 
     def _requested_service(self, attributes: bytes) -> Service:
-        service = decode_service(_completed(attributes, "SERVICE", _SERVICE_COUNTERS))
+        service = _parsed_service(attributes)
         if service.scheduler not in self.schedulers or service.persistence_engine not in (None, *self.engines):
             raise OSError(errno.ENOENT, "no such module")
         if service.address_family == "inet6" and service.netmask == 0:
@@ -213,7 +203,7 @@ class Kernel:
             raise OSError(errno.EEXIST, "the real server exists")
         _, packed, _ = dest.key
         multicast = packed[0] >> 4 == 0xE if len(packed) == 4 else packed[0] == 0xFF
-        if multicast or not any(packed) or packed == b"\xff" * 4:
+        if multicast or not any(packed) or packed in (b"\xff" * 4, b"\x7f\xff\xff\xff"):
             raise OSError(errno.EINVAL, "no unicast address")
         pool.insert(0, dest)  # as the kernel does
 
@@ -273,6 +263,8 @@ class Kernel:
 
     def _new_daemon(self, attributes: bytes) -> None:
         wanted = decode_daemon(attributes)
+        if wanted.state not in _schema.DAEMON_STATES.values():
+            raise OSError(errno.EINVAL, "no such state")
         if wanted.state in [daemon.state for daemon in self.daemons]:
             raise OSError(errno.EEXIST, "the daemon runs")
         if any(dest.address_family != service.address_family for service, pool in self.entries for dest in pool):
@@ -280,6 +272,8 @@ class Kernel:
         if wanted.mcast_ifn not in self.interfaces:
             raise OSError(errno.ENODEV, "no such interface")
         group = wanted.mcast_group or "224.0.0.81"
+        if not ip_address(group).is_multicast:
+            raise OSError(errno.EINVAL, "no multicast group")
         maxlen = wanted.sync_maxlen or (1452 if ":" in group else 1472)
         port, ttl = wanted.mcast_port or 8848, wanted.mcast_ttl or 1
         self.daemons.append(Daemon(wanted.state, wanted.mcast_ifn, wanted.sync_id, maxlen, group, port, ttl))
@@ -324,6 +318,23 @@ WRITES = {
     _schema.ZERO: Kernel._zero,
     _schema.FLUSH: Kernel._flush,
 }
+
+
+READS = {_schema.GET_SERVICE, _schema.GET_DEST, _schema.GET_DAEMON, _schema.GET_CONFIG, _schema.GET_INFO}
+
+
+def _check_family(attributes: bytes, name: str, field: str) -> None:
+    values = _schema.COMMAND.decode(attributes).get(name) or {}
+    if field in values and values[field] not in FAMILY_NUMBERS.values():
+        raise OSError(errno.EAFNOSUPPORT, "no such address family")
+
+
+def _parsed_service(attributes: bytes) -> Service:
+    _check_family(attributes, "SERVICE", "AF")
+    service = decode_service(_completed(attributes, "SERVICE", _SERVICE_COUNTERS))
+    if len(service.scheduler) > 15 or len(service.persistence_engine or "") > 16:
+        raise OSError(errno.EINVAL, "a name that is too long")
+    return service
 
 
 def _completed(attributes: bytes, name: str, counters: bytes) -> bytes:
