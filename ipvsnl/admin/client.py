@@ -16,11 +16,10 @@ from .plan import SERVICE_KEY, dest_key, plan, service_key
 
 MADE_BEFORE = EEXIST, ENOENT, ESRCH  # perhaps: with these the kernel refuses what was done already
 
-COMMANDS = {
-    "add": (_schema.NEW_SERVICE, _schema.NEW_DEST),
-    "edit": (_schema.SET_SERVICE, _schema.SET_DEST),
+COMMANDS = {  # by whether the change has a real server
+    "add": (_schema.NEW_SERVICE, _schema.NEW_DEST), "edit": (_schema.SET_SERVICE, _schema.SET_DEST),
     "delete": (_schema.DEL_SERVICE, _schema.DEL_DEST),
-}
+}  # fmt: skip
 
 
 class ApplyError(IPVSError):
@@ -133,11 +132,10 @@ class Admin(Client):
         if any(error.errno in MADE_BEFORE for error in failed.values()):
             with suppress(NetlinkError, DumpInterruptedError):  # the failures stay, if it cannot be read
                 left = {_place(change) for change in plan(self.dump(), _outcome(changes))}
-                failed = {
-                    each: error
-                    for each, error in failed.items()
-                    if error.errno not in MADE_BEFORE or _place(changes[each]) in left
-                }
+                made = [each for each, error in failed.items() if error.errno in MADE_BEFORE]
+                for each in made:
+                    if _place(changes[each]) not in left:
+                        del failed[each]
         if failed or unknown:
             done = [each for position, each in enumerate(changes) if position not in failed and position not in unknown]
             reasons = [(changes[position], failed[position]) for position in sorted(failed)]
