@@ -132,8 +132,7 @@ class Admin(Client):
         if any(error.errno in MADE_BEFORE for error in failed.values()):
             with suppress(NetlinkError, DumpInterruptedError):  # the failures stay, if it cannot be read
                 left = {_place(change) for change in plan(self.dump(), _outcome(changes))}
-                made = [each for each, error in failed.items() if error.errno in MADE_BEFORE]
-                for each in made:
+                for each in [each for each, error in failed.items() if error.errno in MADE_BEFORE]:
                     if _place(changes[each]) not in left:
                         del failed[each]
         if failed or unknown:

@@ -31,8 +31,8 @@ def plan(
     drain  set real servers that are not desired to weight 0 instead of deleting them; `Drain` deletes them later
 
     Additions come first, then edits, then deletions. While no change fails, no pool is empty in between. Edits to
-    weight 0 are the last edits. A new service with the scheduler mh is made without scheduler, filled, and then given mh, because mh builds
-    its table at each change. A plan of what has been applied is empty.
+    weight 0 are the last edits. A new service with the scheduler mh is made without scheduler, filled, and then given
+    mh, because mh builds its table at each change. A plan of what has been applied is empty.
     """
     kept = {keep} if isinstance(keep, str) else set(keep)
     if not kept <= SERVICE_SETTINGS | DEST_SETTINGS:

@@ -29,7 +29,7 @@ OF_DESTS = ["-r", *FORWARDING, "-w", "-x", "-y", "--tun-type", "--tun-port", *CH
 NETMASKS = {
     "inet": {str(IPv4Network((0, bits)).netmask): bits for bits in range(33)},
     "inet6": {str(bits): bits for bits in range(1, 129)},
-}
+}  # by family, of each spelling
 ALONE = {"-p": "-p300", "--persistent": "-p300", "-b": "-bflag-3"}  # what an option means without its value
 FLAGS = {"flag-1": 0x08, "flag-2": 0x10, "flag-3": 0x20}  # ServiceFlags.SCHED1 to SCHED3
 FLAGS_OF = {name: {f"{name}-fallback": 0x08, f"{name}-port": 0x10} for name in ("sh", "mh")}
