@@ -102,9 +102,8 @@ class NetlinkSocket:
             raise NotAvailableError("netlink is a part of Linux, and this system is not Linux")
         is_number = isinstance(timeout, (int, float))
         if timeout is not None and not (is_number and 0 < timeout * 1000 <= 2**31 - 1):  # what poll(2) can wait
-            raise ValueError(
-                f"a timeout is more than 0 and less than {2**31 // 1000} seconds, or None, not {timeout!r}"
-            )
+            most = (2**31 - 1) // 1000
+            raise ValueError(f"a timeout of {timeout!r} seconds: it is more than 0 and at most {most}, or None")
         self._timeout, self._netns, self._offer, self._largest = timeout, netns, offer, largest
         self._process = os.getpid()
         self.room = 0
