@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -50,16 +51,17 @@ def test_each_newline_brings_what_is_there_then(namespace: None, execd: Execd) -
 def test_the_module_may_come_and_go(disposable_kernel: None, execd: Execd) -> None:
     def unload() -> bool:
         """False while the services of earlier tests are still being given up, or use schedulers."""
+        gc.collect()  # clients of earlier tests that nobody closed
         lines = Path("/proc/modules").read_text().splitlines()
         names = sorted((line.split()[0] for line in lines if line.startswith("ip_vs")), reverse=True)
         return not names or not subprocess.run(["modprobe", "--remove", *names], stderr=subprocess.DEVNULL).returncode
 
-    eventually(unload)
+    eventually(unload, seconds=240)  # deleted real servers stay in the trash for two to three minutes
     assert "modprobe ip_vs" in answer(execd)
     configure("-A -f 47 -s rr\n")
     assert dumped(execd) == 1
     run("ipvsadm", "-C")
-    eventually(unload)
+    eventually(unload, seconds=240)  # deleted real servers stay in the trash for two to three minutes
     assert answer(execd).startswith("ipvsnl: ")
     configure("-A -f 47 -s rr\n-A -f 48 -s rr\n")
     assert dumped(execd) == 2
