@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 from . import _schema
 from ._key import ADDRESS_FAMILIES, FAMILY_NUMBERS, PROTOCOLS, ServiceKey, pack_address
+from ._key import number as checked
 from ._schema import COMMAND, DAEMON, DEST, INFO, SERVICE, STATS64, TIMEOUTS
 from .attrs import HEADER, NLA_ALIGNTO, Scalar, text
 
@@ -136,7 +137,7 @@ TO_RAW: "dict[Kind, ToRaw]" = {
     _schema.forwarding: _numbers(_schema.FORWARDING),
     _schema.tunnel_type: _numbers(_schema.TUNNEL_TYPES),
     _schema.daemon_state: _numbers(_schema.DAEMON_STATES),
-    _schema.port: lambda port, family: htons(port),
+    _schema.port: lambda port, family: htons(checked(port, "a port", 0, 0xFFFF)),  # before 3.10 htons() truncates
     _schema.netmask: _netmask,
     _schema.version: _version,
     _schema.flags: lambda flags, family: _schema.flags.encode(flags),

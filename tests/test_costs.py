@@ -169,6 +169,7 @@ ALLOWED = {
     *("codecs", "collections", "contextlib", "copyreg", "enum", "errno", "functools", "getopt", "gettext"),
     *("importlib", "io", "itertools", "keyword", "operator", "os", "re", "reprlib", "struct", "time", "types"),
     "warnings",
+    *("heapq", "sre_compile", "sre_constants", "sre_parse"),  # of collections and re before Python 3.11
 }
 IMPORTED = """
 import os, sys
