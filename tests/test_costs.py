@@ -83,6 +83,7 @@ def test_a_dump_asks_for_the_real_servers_of_a_service_when_its_turn_comes() -> 
 @pytest.mark.parametrize("format", ["objects", "lines"])
 def test_while_streaming_no_more_than_two_pools_of_real_servers_are_alive(format: str) -> None:
     with Client(transport=Counting()) as client:
+        gc.collect()
         before = live_destinations()  # of other tests
         pieces: Iterator[object] = client.dump()
         if format == "lines":
