@@ -1,12 +1,12 @@
 """Send several requests in one datagram.
 
 The kernel handles all messages of a datagram inside send(), one after the other, and goes on after one that fails. It
-answers each failure. It answers a success only if NLM_F_ACK is set, so only the last message has it: once that answer
-has come, all messages have been handled. netlink_rcv_skb() in net/netlink/af_netlink.c does all this.
+replies to each failure. It replies to a success only if NLM_F_ACK is set, so only the last message has it: once that
+reply has come, all messages have been handled. netlink_rcv_skb() in net/netlink/af_netlink.c does all this.
 """
 
 from .errors import netlink_error
-from .genl import NLM_F_REQUEST, NLMSG_ERROR, message_at, request, result
+from .genl import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, message_at, request, result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     Request = tuple[int, bytes]  # a command and its attributes
     Answers = tuple[dict[int, tuple[int, str | None]], NetlinkError | None]
 
-NLM_F_ACK = 0x04
-SIZE = 100  # messages: more save nothing, and if all fail, their answers fit any receive buffer
+SIZE = 100  # messages: more save nothing, and if all fail, their replies fit any receive buffer
 
 
 def send(connection: "Connection", family: int, requests: "list[Request]", doing: str) -> "Answers":
@@ -44,7 +43,7 @@ def send(connection: "Connection", family: int, requests: "list[Request]", doing
             end = transport.recv_into(connection.buffer)
         except OSError as error:
             return failures, netlink_error(error.errno or 0, doing)
-        message, _ = message_at(connection.buffer, 0, end)  # each answer is a datagram
+        message, _ = message_at(connection.buffer, 0, end)  # each reply is a datagram
         if message.type == NLMSG_ERROR and message.port == transport.port and first <= message.seq <= last:
             errno, text = result(message)
             if errno:

@@ -28,6 +28,7 @@ MAX_ERRNO = 4095  # include/linux/err.h
 
 NLM_F_REQUEST = 0x01
 NLM_F_MULTI = 0x02
+NLM_F_ACK = 0x04  # reply to a request that succeeds as well
 NLM_F_DUMP_INTR = 0x10  # in any message of a dump: entries changed during the dump
 NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 NLM_F_CAPPED = 0x100  # in an error: the request is quoted without its payload (NETLINK_CAP_ACK)

@@ -1,4 +1,4 @@
-"""For the tests of who uses this package: a kernel with just the services that a test wants, without root or Linux.
+"""Test code that uses this package, without root or Linux: a kernel with the services that a test needs.
 
     from ipvsnl import Client, testing
 
@@ -6,8 +6,8 @@
     with Client(transport=kernel) as client:
         assert my_check(client) == "no real server of 10.0.0.1:443 takes connections"
 
-What it says is real netlink, in the bytes that a kernel would send, and goes through all of the client. A capture of a
-real kernel serves as well: Client(transport=capture.Replay(file)).
+It replies in netlink, byte for byte as a kernel does, so a test runs the whole client. A capture of a real kernel works
+as well: Client(transport=capture.Replay(file)).
 """
 
 import errno
@@ -22,20 +22,23 @@ from ._key import FAMILY_NUMBERS
 from ._typing import typing
 from .attrs import HEADER, split
 from .errors import DecodeError
+from .genl import NLM_F_ACK
 from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 from .transport import put
 
-NLM_F_ACK = 0x04
-FAMILY = 0x20  # the id of IPVS; real kernels give it one at each registration
+FAMILY = 0x20  # the id of IPVS; real kernels assign one at each registration
 
 
 def stats(**changes: int) -> Stats:
-    """Counters that are all 0, but for the changes."""
+    """Return counters that are 0, except for the changes."""
     return Stats(**{**dict.fromkeys(Stats.__match_args__, 0), **changes})
 
 
 def service(**changes: "typing.Any") -> Service:
-    """TCP 10.0.0.1:80 with the scheduler rr, but for the changes; with a fwmark it has no protocol, address or port."""
+    """Return TCP 10.0.0.1:80 with the scheduler rr, except for the changes.
+
+    With a fwmark it has no protocol, address or port.
+    """
     values: dict[str, typing.Any] = {
         "address_family": _family(changes),
         **dict.fromkeys(("protocol", "address", "port", "fwmark", "persistence_engine")),
@@ -51,7 +54,7 @@ def service(**changes: "typing.Any") -> Service:
 
 
 def destination(**changes: "typing.Any") -> Destination:
-    """192.0.2.1:80 by masquerade with weight 1 and no connections, but for the changes."""
+    """Return 192.0.2.1:80 by masquerade with weight 1 and no connections, except for the changes."""
     values: dict[str, typing.Any] = {
         **dict.fromkeys(Destination.__match_args__, 0),
         "address_family": _family(changes),
@@ -302,7 +305,7 @@ class Kernel:
         self.drain()
 
     def another(self, offer: int, largest: int = 0) -> None:
-        """None: what it answers stays so until the next question, so that no client needs to ask twice."""
+        """Return None: nothing changes during a dump, so no client needs a second one."""
 
 
 WRITES = {

@@ -27,7 +27,7 @@ class ApplyError(IPVSError):
 
     failed   each change that was not made, with the error that says why
     done     the changes that were made
-    unknown  the changes whose answers were lost: read IPVS to see whether they were made
+    unknown  the changes whose replies were lost: read IPVS to see whether they were made
     """
 
     def __init__(self, failed: list[tuple[Change, NetlinkError]], done: list[Change], unknown: list[Change]) -> None:
@@ -144,7 +144,7 @@ class Admin(Client):
         family = self._family
         answers = self._take_turn(lambda: _batch.send(self._connection, family, requests, "applying changes"))
         if [number for number, _ in answers[0].values()] == [ENOENT] * len(requests):
-            with suppress(NetlinkError):  # the failures stay, if the kernel does not answer
+            with suppress(NetlinkError):  # the failures stay, if the kernel does not reply
                 self.info()  # NotAvailableError, or the new id of a module that was loaded again
         return answers if self._family == family else self._send(requests)
 
@@ -156,7 +156,7 @@ class Admin(Client):
         self._command(command, attributes, *_about(change))
 
     def _command(self, command: int, attributes: bytes, about: str, doing: str, entry: Any = None) -> None:
-        """Send one request, and wait for its answer."""
+        """Send one request, and wait for its reply."""
 
         def request() -> None:
             failures, problem = _batch.send(self._connection, self._family, [(command, attributes)], doing)
