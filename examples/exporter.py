@@ -45,6 +45,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError, IndexError, ConnectionError):
         pass  # not HTTP, or the client has gone
+    except asyncio.CancelledError:
+        pass  # an interrupt: Python 3.11 writes a traceback when a connection ends as cancelled
     finally:
         writer.close()
 

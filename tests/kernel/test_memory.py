@@ -155,10 +155,13 @@ def test_fragmented_memory_is_enough(count: int, seen: Seen, disposable_kernel: 
         services, destinations = client.services(), client.dests(web)
         assert (len(services), len(destinations)) == (count + 1, count)
         with fragmented_memory():
-            del seen[:]
-            seen.requests = 0
-            assert [each.port for each in client.services()] == [each.port for each in services]
-            assert [each.address for each in client.dests(web)] == [each.address for each in destinations]
-            rooms, requests = set(seen), seen.requests
-        print(f"{count}: {requests} requests, rooms {sorted(rooms)}")
+            for _ in range(10):  # at any moment the kernel may free a large block, and it is taken at once
+                del seen[:]
+                seen.requests = 0
+                assert [each.port for each in client.services()] == [each.port for each in services]
+                assert [each.address for each in client.dests(web)] == [each.address for each in destinations]
+                rooms = set(seen)
+                if max(rooms) <= SMALL_OFFER:
+                    break
+        print(f"{count}: {seen.requests} requests, rooms {sorted(rooms)}")
         assert max(rooms) <= SMALL_OFFER and LEAST_ROOM in rooms, "memory was not fragmented"
