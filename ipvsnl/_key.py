@@ -66,6 +66,11 @@ def family_number(address_family: object) -> int:
     raise ValueError(f"an address family is {' or '.join(FAMILY_NUMBERS)}, not {address_family!r}")
 
 
+def family_of(address: object) -> str:
+    """Return the address family that the spelling of an address has."""
+    return "inet6" if ":" in str(address) else "inet"
+
+
 def pack_address(family: int, address: object) -> bytes:
     """Return the bytes of an address, given as text or as an object of the module ipaddress."""
     try:

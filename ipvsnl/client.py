@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from . import _decode, _encode, _schema
 from ._dump import DUMP_DESTS, DUMP_SERVICES, ListReader
-from ._key import ADDRESS_FAMILIES, ServiceKey, check_key, service_key, spell_service
+from ._key import ADDRESS_FAMILIES, ServiceKey, check_key, family_of, service_key, spell_service
 from ._typing import ipaddress, typing
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
@@ -165,9 +165,8 @@ class Client:
 
         Raise NotFoundError if there is no such service, and ValueError if the arguments identify none.
         """
-        if address_family is None:
-            address_family = "inet6" if ":" in str(address) else "inet"
-        key = service_key(protocol, address, port, fwmark, address_family)
+        family = family_of(address) if address_family is None else address_family
+        key = service_key(protocol, address, port, fwmark, family)
         try:
             attributes = self._request(
                 _schema.GET_SERVICE, _schema.NEW_SERVICE, "reading a service", _encode.service_key(key)

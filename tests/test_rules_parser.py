@@ -122,6 +122,7 @@ BAD = [
     (f"-A {S} -s rr -s wrr", "-s", "twice"),
     (f"-A {S} -s rr/../x", "rr/../x", "scheduler"),
     (f"-A {S} -s rr -b sh-port", "sh-port", "scheduler rr"),
+    (f"-A {S} -s rr -b rr-port", "rr-port", "scheduler rr"),
     (f"-A {S} -p soon", "soon", "number"),
     (f"-A {S} -p 4294968", "4294968", "timeout"),
     (f"-A {S} -M 255.0.255.0", "255.0.255.0", "holes"),

@@ -6,7 +6,7 @@ from errno import EEXIST, ENOENT, ESRCH
 from typing import Any, Optional
 
 from .. import _batch, _encode, _key, _schema
-from ..client import Client
+from ..client import FAMILY_GONE, Client
 from ..errors import DumpInterruptedError, IPVSError, NetlinkError
 from ..model import Daemon, Timeouts
 from .changes import AnyDest, AnyService, Change
@@ -121,32 +121,24 @@ class Admin(Client):
         unknown: set[int] = set()
         for begin in range(0, len(changes), _batch.SIZE):
             end = min(begin + _batch.SIZE, len(changes))
-            failures, lost = self._send(list(_requests(changes[begin:end])))
-            for position, (errno, ext_ack) in failures.items():
-                failed[begin + position] = explain(*_about(changes[begin + position]), errno, ext_ack)
+            failures, lost = self._send([*_requests(changes[begin:end])])
+            for position, failure in failures.items():
+                failed[begin + position] = explain(*_about(changes[begin + position]), *failure)
             if lost:
                 unknown.update(set(range(begin, end)) - set(failed))
             if isinstance(lost, TimeoutError):  # each datagram would wait as long
                 failed.update(dict.fromkeys(range(end, len(changes)), lost))
                 break
-        if any(error.errno in MADE_BEFORE for error in failed.values()):
+        doubtful = [position for position, error in failed.items() if error.errno in MADE_BEFORE]
+        if doubtful:
             with suppress(NetlinkError, DumpInterruptedError):  # the failures stay, if it cannot be read
                 left = {_place(change) for change in plan(self.dump(), _outcome(changes))}
-                for each in [each for each, error in failed.items() if error.errno in MADE_BEFORE]:
-                    if _place(changes[each]) not in left:
-                        del failed[each]
+                for position in [each for each in doubtful if _place(changes[each]) not in left]:
+                    del failed[position]
         if failed or unknown:
-            done = [each for position, each in enumerate(changes) if position not in failed and position not in unknown]
             reasons = [(changes[position], failed[position]) for position in sorted(failed)]
+            done = [each for position, each in enumerate(changes) if position not in failed and position not in unknown]
             raise ApplyError(reasons, done, [changes[position] for position in sorted(unknown)])
-
-    def _send(self, requests: "list[_batch.Request]") -> "_batch.Answers":
-        family = self._family
-        answers = self._take_turn(lambda: _batch.send(self._connection, family, requests, "applying changes"))
-        if [number for number, _ in answers[0].values()] == [ENOENT] * len(requests):
-            with suppress(NetlinkError):  # the failures stay, if the kernel does not reply
-                self.info()  # NotAvailableError, or the new id of a module that was loaded again
-        return answers if self._family == family else self._send(requests)
 
     def _change(self, action: str, service: AnyService, *dest: AnyDest) -> None:
         change = Change(action, service, *dest)
@@ -157,18 +149,20 @@ class Admin(Client):
 
     def _command(self, command: int, attributes: bytes, about: str, doing: str, entry: Any = None) -> None:
         """Send one request, and wait for its reply."""
+        failures, lost = self._send([(command, attributes)], doing)
+        if lost:
+            raise lost
+        if failures:
+            raise explain(about, doing, entry, *failures[0])
 
-        def request() -> None:
-            failures, problem = _batch.send(self._connection, self._family, [(command, attributes)], doing)
-            if problem:
-                raise problem
-            if failures:
-                raise NetlinkError(failures[0][0], doing, failures[0][1])
-
-        try:
-            self._take_turn(request)
-        except NetlinkError as error:
-            raise explain(about, doing, entry, error.errno or 0, error.ext_ack) from None
+    def _send(self, requests: "list[_batch.Request]", doing: str = "applying changes") -> "_batch.Answers":
+        """Send requests in one datagram. Send them again if the module was reloaded under a new family id."""
+        family = self._family
+        answers = self._take_turn(lambda: _batch.send(self._connection, family, requests, doing))
+        if [number in FAMILY_GONE for number, _ in answers[0].values()] == [True] * len(requests):
+            with suppress(NetlinkError):  # the failures stay, if the kernel does not reply
+                self.info()  # NotAvailableError, or the new id
+        return answers if self._family == family else self._send(requests, doing)
 
 
 def _requests(changes: Iterable[Change]) -> "Iterator[_batch.Request]":

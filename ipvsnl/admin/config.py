@@ -7,10 +7,10 @@ timeout wraps. Such a value is a ValueError that names the field, so nothing is 
 import re
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
-from socket import inet_ntop
 from typing import Any, Optional, Union
 
 from .. import _key, model
+from .._decode import address_text
 from .._schema import DAEMON_STATES, FORWARDING, TUNNEL_TYPES
 from ..model import ServiceFlags, TunnelFlags
 
@@ -50,10 +50,10 @@ class ServiceConfig:
         flags: int = ServiceFlags(0), timeout: int = 0, netmask: Optional[int] = None,
         persistence_engine: Optional[str] = None,
     ) -> None:  # fmt: skip
-        family = address_family or _family(address)
+        family = address_family or _key.family_of(address)
         key = _key.service_key(protocol, address, port, fwmark, family)
         if fwmark is None:
-            protocol, address = _key.PROTOCOLS.get(key[2]) or str(key[2]), _text(key[3])
+            protocol, address = _key.PROTOCOLS.get(key[2]) or str(key[2]), address_text(family, key[3])
         least, most = NETMASKS[family]
         netmask = most if netmask is None else _key.number(netmask, "netmask", least, most)
         flags = ServiceFlags(_key.number(flags, "flags", 0, U32) & ~int(ServiceFlags.HASHED))
@@ -96,7 +96,7 @@ class DestinationConfig:
         lower_threshold: int = 0, tunnel_type: Union[str, int] = "ipip", tunnel_port: int = 0,
         tunnel_flags: int = TunnelFlags(0), address_family: Optional[str] = None,
     ) -> None:  # fmt: skip
-        family = address_family or _family(address)
+        family = address_family or _key.family_of(address)
         packed = _key.pack_address(_key.family_number(family), address)
         is_multicast = packed[0] >> 4 == 0xE if len(packed) == 4 else packed[0] == 0xFF
         if is_multicast or not any(packed) or packed in NO_HOSTS or packed[:12] == IPV4_MAPPED:
@@ -106,7 +106,7 @@ class DestinationConfig:
         _key.number(tunnel_port, "the tunnel_port of gue", int(tunnel_type == "gue"), U16)
         upper = _key.number(upper_threshold, "upper_threshold", 0, S32)
         vars(self).update(
-            address=_text(packed), address_family=family, port=_key.number(port, "port", 0, U16),
+            address=address_text(family, packed), address_family=family, port=_key.number(port, "port", 0, U16),
             forwarding=forwarding, weight=_key.number(weight, "weight", 0, S32), upper_threshold=upper,
             lower_threshold=_key.number(lower_threshold, "lower_threshold, with this upper_threshold,", 0, upper),
             tunnel_type=tunnel_type, tunnel_port=tunnel_port,
@@ -132,14 +132,6 @@ def to_config(entry: Any, kind: Any) -> Any:
     if isinstance(entry, kind):
         return entry
     return kind(**{field.name: getattr(entry, field.name) for field in fields(kind)})
-
-
-def _family(address: Any) -> str:
-    return "inet6" if ":" in str(address) else "inet"
-
-
-def _text(packed: bytes) -> str:
-    return inet_ntop(_key.HOST_FAMILIES[2 if len(packed) == 4 else 10], packed)
 
 
 def _choice(field: str, value: Any, names: "dict[int, str]", most: int = -1) -> str:

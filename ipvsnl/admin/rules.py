@@ -6,6 +6,7 @@ from getopt import GetoptError, gnu_getopt
 from ipaddress import IPv4Network
 from typing import Any
 
+from .._key import family_of
 from ..model import ServiceFlags, TunnelFlags
 from .changes import Change
 from .config import DestinationConfig, ServiceConfig
@@ -30,9 +31,9 @@ NETMASKS = {
     "inet": {str(IPv4Network((0, bits)).netmask): bits for bits in range(33)},
     "inet6": {str(bits): bits for bits in range(1, 129)},
 }  # by family, of each spelling
-ALONE = {"-p": "-p300", "--persistent": "-p300", "-b": "-bflag-3"}  # what an option means without its value
 FLAGS = {"flag-1": 0x08, "flag-2": 0x10, "flag-3": 0x20}  # ServiceFlags.SCHED1 to SCHED3
 FLAGS_OF = {name: {f"{name}-fallback": 0x08, f"{name}-port": 0x10} for name in ("sh", "mh")}
+ALONE = {"-p": "-p300", "--persistent": "-p300", "-b": "-bflag-3"}  # what an option means without its value
 
 
 def parse_rules(text: str) -> list[tuple[ServiceConfig, list[DestinationConfig]]]:
@@ -46,30 +47,24 @@ def parse_rules(text: str) -> list[tuple[ServiceConfig, list[DestinationConfig]]
     rules: dict[Any, Any] = {}
     for number, line in enumerate(text.split("\n"), 1):
         try:
-            line = re.sub(r"(^|\s)#.*", "", line)
-            if line.strip():
-                _add(rules, _options(_words(line)))
+            line = re.sub(r"(^|\s)#.*", "", line).strip()
+            if line:
+                _add(rules, _options(line))
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
     return [(service, list(pool.values())) for service, pool in rules.values()]
 
 
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise ValueError(f"{error}: {line.strip()}") from None
-
-
-def _options(words: list[str]) -> dict[str, str]:
+def _options(line: str) -> dict[str, str]:
     """Return each option with its value, "" if it has none."""
-    for position, (word, value) in enumerate(zip(words, [*words[1:], "-"])):
-        if word in ALONE and re.match("-(?![0-9])", value):
-            words[position] = ALONE[word]
     try:
+        words = shlex.split(line)
+        for position, (word, value) in enumerate(zip(words, [*words[1:], "-"])):
+            if word in ALONE and re.match("-(?![0-9])", value):
+                words[position] = ALONE[word]
         found, rest = gnu_getopt(words, SHORT, list(OPTIONS))
-    except GetoptError as error:
-        raise ValueError(f"{error.msg}: {' '.join(words)}") from None
+    except (GetoptError, ValueError) as error:
+        raise ValueError(f"{error}: {line}") from None
     names = [NAMES.get(name, name) for name, _ in found]
     twice = [name for name in names if names.count(name) > 1]
     if twice or rest:
@@ -112,7 +107,7 @@ def _service(options: dict[str, str], named: str) -> ServiceConfig:
     else:
         given.update(_endpoint(named, options[named], 0), protocol=SERVICES[named])
     if "-M" in options:
-        family = given.get("address_family") or ("inet6" if ":" in given["address"] else "inet")
+        family = given.get("address_family") or family_of(given["address"])
         given["netmask"] = NETMASKS[family].get(options["-M"])
         if given["netmask"] is None:
             kind = "mask without holes, such as 255.255.255.0" if family == "inet" else "prefix length from 1 to 128"
