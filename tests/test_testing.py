@@ -1,7 +1,6 @@
 """ipvsnl.testing, the kernel that others test with: what is put in comes out, through all of the client."""
 
 import errno
-import struct
 from dataclasses import fields, replace
 
 import pytest
@@ -18,7 +17,6 @@ from ipvsnl import (
     Stats,
     Timeouts,
     TunnelFlags,
-    genl,
     testing,
 )
 from ipvsnl.capture import Replay
@@ -121,55 +119,6 @@ def test_what_is_made_has_defaults_and_takes_changes() -> None:
     assert testing.destination(weight=0) == replace(testing.destination(), weight=0)
     assert (testing.service(address="::1").address_family, testing.service(address="::1").netmask) == ("inet6", 128)
     assert [field.name for field in fields(testing.service())][:2] == ["address_family", "protocol"]
-
-
-def attribute(number: int, payload: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(payload), number) + payload + bytes(-len(payload) % 4)
-
-
-def service_request(family: int = 2, scheduler: bytes = b"rr") -> bytes:
-    key = [(1, struct.pack("=H", family)), (2, struct.pack("=H", 6)), (3, bytes([10, 0, 0, 1])), (4, b"\0P")]
-    rest = [(6, scheduler + b"\0"), (7, bytes(8)), (8, bytes(4)), (9, b"\xff" * 4)]
-    return attribute(1, b"".join([attribute(*each) for each in key + rest]))
-
-
-def dest_request(address: "list[int]", family: int = 2) -> bytes:
-    values = [(1, bytes(address)), (2, b"\0P"), *[(number, bytes(4)) for number in (3, 4, 5, 6)]]
-    return attribute(2, b"".join([attribute(*each) for each in [*values, (11, struct.pack("=H", family))]]))
-
-
-def daemon_request(state: int = 1, group: "list[int]" = [224, 0, 0, 81]) -> bytes:  # noqa: B006
-    values = [(1, struct.pack("=I", state)), (2, b"lo\0"), (3, bytes(4)), (5, bytes(group))]
-    return attribute(3, b"".join([attribute(*each) for each in values]))
-
-
-@pytest.mark.parametrize(
-    "number, command, attributes",
-    [
-        (errno.EOPNOTSUPP, 18, b""),
-        (errno.EOPNOTSUPP, 14, b""),
-        (errno.EINVAL, 1, b""),
-        (errno.EINVAL, 1, service_request(scheduler=b"s" * 16)),
-        (errno.EEXIST, 1, service_request()),
-        (errno.EEXIST, 1, service_request(scheduler=b"nosuch")),
-        (errno.EAFNOSUPPORT, 1, service_request(3)),
-        (errno.EAFNOSUPPORT, 3, service_request(3)),
-        (errno.EINVAL, 16, attribute(1, b"")),
-        (0, 16, b""),
-        (0, 5, service_request() + dest_request([127, 0, 0, 1])),
-        (errno.EINVAL, 5, service_request() + dest_request([127, 255, 255, 255])),
-        (errno.EAFNOSUPPORT, 5, service_request() + dest_request([192, 0, 2, 9], 3)),
-        (0, 9, daemon_request()),
-        (errno.EINVAL, 9, daemon_request(state=3)),
-        (errno.EINVAL, 9, daemon_request(group=[10, 0, 0, 1])),
-    ],
-)
-def test_it_refuses_with_the_errno_of_real_kernels(number: int, command: int, attributes: bytes) -> None:
-    kernel = testing.Kernel([(testing.service(), [])])
-    kernel.send(genl.request(testing.FAMILY, 5, 1, 1, command, attributes))  # with NLM_F_ACK
-    buffer = bytearray(4096)
-    kernel.recv_into(buffer)
-    assert -struct.unpack_from("=i", buffer, 16)[0] == number
 
 
 def test_a_name_that_is_no_field_is_refused() -> None:
