@@ -7,7 +7,6 @@ kernel, asks for acknowledgements, and sends short addresses. What a question me
 import errno
 import io
 import random
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from ipvsnl import (
     IPVSError,
     NotFoundError,
     Service,
-    pcap,
 )
 from ipvsnl.capture import Recorder, Replay
 from ipvsnl.cli import main
@@ -344,12 +342,6 @@ def test_other_netlink_traffic_is_passed_over() -> None:
     assert read(netlink.pcap([*records, *noise])) == live(ENTRIES)
 
 
-def test_what_a_file_header_says_of_frame_checks_does_not_matter() -> None:
-    """The upper half of the link type, pcap-savefile(5)."""
-    records = [netlink.record(datagram) for datagram in [*LOOKUP, *Session(ENTRIES).datagrams]]
-    assert read(netlink.pcap(records, link_type=0x1400_0000 | netlink.LINKTYPE_NETLINK)) == live(ENTRIES)
-
-
 def test_a_capture_of_services_alone_replays_with_services_only(tmp_path: Path) -> None:
     file = tmp_path / "file.pcap"
     file.write_bytes(packed(*LOOKUP, *Session(ENTRIES).exchanges[0]))
@@ -372,18 +364,6 @@ def test_the_time_is_that_of_the_question_for_the_services(magic: int, fraction:
     late = [netlink.record(datagram, seconds=1700000001) for datagram in rest]
     replay = Replay(io.BytesIO(netlink.pcap([*early, asked, *late], magic=magic)))
     assert replay.time == 1700000000 * 10**9 + nanoseconds
-
-
-def test_a_recording_is_a_classic_pcap_of_link_type_253() -> None:
-    magic, major, minor, _, _, snap, link_type = struct.unpack("=IHHiIII", pcap.file_header())
-    assert (magic, major, minor, link_type) == (netlink.MICROSECONDS, 2, 4, netlink.LINKTYPE_NETLINK)
-    assert snap >= 32768 + 16
-
-
-def test_a_record_is_as_the_format_says() -> None:
-    seconds, fraction, size, true_size = struct.unpack_from("=IIII", pcap.record(1_500_000_000_000_001_999, 4, b"1234"))
-    assert (seconds, fraction, size, true_size) == (1_500_000_000, 1, 20, 20)
-    assert pcap.record(0, 4, b"1234")[16:] == bytes([0, 4, 3, 56]) + bytes(10) + bytes([0, 16]) + b"1234"
 
 
 def test_a_capture_is_not_changed_by_reading_it() -> None:
