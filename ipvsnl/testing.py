@@ -34,40 +34,26 @@ def service(**changes: "typing.Any") -> Service:
 
     With a fwmark it has no protocol, address or port.
     """
-    values: dict[str, typing.Any] = {
-        "address_family": _family(changes),
-        **dict.fromkeys(("protocol", "address", "port", "fwmark", "persistence_engine")),
-        "scheduler": "rr",
-        "flags": ServiceFlags.HASHED,
-        "timeout": 0,
-        "netmask": 128 if _family(changes) == "inet6" else 32,
-        "stats": stats(),
-    }
+    family = _family(changes)
+    netmask = 128 if family == "inet6" else 32
+    values: dict[str, typing.Any] = dict.fromkeys(Service.__match_args__)
+    values.update(address_family=family, scheduler="rr", flags=ServiceFlags.HASHED, timeout=0, netmask=netmask)
     if changes.get("fwmark") is None:
         values.update(protocol="tcp", address="10.0.0.1", port=80)
-    return Service(**{**values, **changes})
+    return Service(**{**values, "stats": stats(), **changes})
 
 
 def destination(**changes: "typing.Any") -> Destination:
     """Return 192.0.2.1:80 by masquerade with weight 1 and no connections, except for the changes."""
-    values: dict[str, typing.Any] = {
-        **dict.fromkeys(Destination.__match_args__, 0),
-        "address_family": _family(changes),
-        "address": "192.0.2.1",
-        "port": 80,
-        "forwarding": "masquerade",
-        "weight": 1,
-        "tunnel_type": "ipip",
-        "tunnel_flags": TunnelFlags(0),
-        "stats": stats(),
-    }
+    values: dict[str, typing.Any] = dict.fromkeys(Destination.__match_args__, 0)
+    values.update(address_family=_family(changes), address="192.0.2.1", port=80, forwarding="masquerade", weight=1)
+    values.update(tunnel_type="ipip", tunnel_flags=TunnelFlags(0), stats=stats())
     return Destination(**{**values, **changes})
 
 
 def _family(changes: "dict[str, typing.Any]") -> str:
-    default = "inet6" if ":" in (changes.get("address") or "") else "inet"
-    family: str = changes.get("address_family", default)
-    return family
+    of_address = "inet6" if ":" in (changes.get("address") or "") else "inet"
+    return str(changes.get("address_family", of_address))
 
 
 class Kernel(State):
