@@ -10,8 +10,10 @@ recording repeats these dumps in the same order, so that the merged result is th
 import errno
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 
 from . import _decode, _schema, genl, pcap
 from ._dataclass import dataclass
@@ -35,6 +37,7 @@ class Recorder:
         self._transport = transport
         self._file = file
         self.port = transport.port
+        self.drain, self.fileno, self.close = transport.drain, transport.fileno, transport.close
         if begin:
             file.write(pcap.file_header())
 
@@ -51,15 +54,6 @@ class Recorder:
         size = self._transport.recv_into(buffer)
         self._file.write(pcap.record(time.time_ns(), pcap.TO_US, bytes(buffer[:size]), self.room))
         return size
-
-    def drain(self) -> None:
-        self._transport.drain()
-
-    def fileno(self) -> int:
-        return self._transport.fileno()
-
-    def close(self) -> None:
-        self._transport.close()
 
     def another(self, *offers: int) -> "typing.Optional[Recorder]":
         """Open another transport below, and write to the same file."""
@@ -82,9 +76,10 @@ class _Exchange:
     reply: list[pcap.Record]
     complete: bool
 
-    def is_ours(self) -> bool:
-        """Return whether a Recorder wrote it."""
-        return self.reply[0].room is not None
+    def is_recorded_dump(self) -> bool:
+        """Return whether it is a dump that a Recorder wrote."""
+        is_dump, _, _ = self.request
+        return is_dump and self.reply[0].room is not None
 
 
 class Replay:
@@ -103,29 +98,28 @@ class Replay:
         self._capture = capture = _Capture(pcap.read(file))
         self.time: int = capture.replies[SERVICES][0].time
         self.room = 0
-        self._rest: list[pcap.Record] = []  # of the reply to the last request, reversed
-        self._begun: Request | None = None  # a request of whose reply nothing has been received
-        self._is_repeat = False
+        self._rest: list[pcap.Record] = []  # of the reply to the last request
         self._last: Request | None = None
+        self._begun: tuple[Request, bool] | None = None  # the last request until its reply begins; is it a repeat?
         self._repeats: Request | None = None  # the request that the client of this socket repeats
 
     def send(self, request: bytes) -> None:
         self._request = next(genl.messages(request))
         self.drain()
         if self._request.type == genl.GENL_ID_CTRL:
-            self._rest = self._capture.families()
+            self._rest = [_lookup(self._capture.family)]
             return
         last = self._last = _identify(self._request)
-        self._is_repeat = last == self._repeats or last in self._capture.being_read.values()
-        self._capture.being_read[self] = self._begun = last
+        self._begun = last, last == self._repeats or last in self._capture.being_read.values()
+        self._capture.being_read[self] = last
 
     def recv_into(self, buffer: bytearray) -> int:
         if self._begun:  # not in send(), because a capture lacks a dump that was begun and never received
-            self._rest = self._capture.reply(self._begun, self._is_repeat)[::-1]
+            self._rest = self._capture.reply(*self._begun)
             self._begun = None
         if not self._rest:
             raise DecodeError("the capture ends before the reply does", WHOLE_RUN)
-        record = self._rest.pop()
+        record = self._rest.pop(0)
         self.room = record.room or 0
         if not self._rest:
             self.drain()
@@ -135,11 +129,10 @@ class Replay:
         self._rest, self._begun = [], None
         self._capture.being_read.pop(self, None)
 
+    close = drain
+
     def fileno(self) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # there is no socket
-
-    def close(self) -> None:
-        self.drain()
 
     def another(self, *offers: int) -> "typing.Optional[Replay]":
         """Return another transport for the same capture if the recorded client had two sockets, else None."""
@@ -155,52 +148,48 @@ class _Capture:
     """The exchanges in a capture, and which of them were replayed."""
 
     def __init__(self, records: Iterable[pcap.Record]) -> None:
-        self._exchanges: dict[tuple[int, Request], list[_Exchange]] = {}
-        self._plausible: dict[int, int] = {}  # the number of the first dump that looks like services, by family
+        # By family and request.
+        self._exchanges: dict[int, dict[Request, list[_Exchange]]] = defaultdict(lambda: defaultdict(list))
+        self._waiting: dict[tuple[int, int], _Exchange] = {}  # without a complete reply, by sequence number and port
+        self._numbers = count()
         self._named: set[int] = set()  # the ids of families with the name IPVS
-        self._begun = False  # whether services were requested
-        self._read(records)
-        self._family = self._find_family()
-        if not self._family:
-            raise DecodeError(f"the capture holds no IPVS dump{' that is complete' if self._begun else ''}", WHOLE_RUN)
-        self.replies = {
-            request: exchanges for (family, request), exchanges in self._exchanges.items() if family == self._family
-        }
-        ports = [each.port for exchanges in self.replies.values() for each in exchanges if each.is_ours()]
-        self.sockets = len(set(ports))
+        self._plausible: set[int] = set()  # the ids of families with a dump that looks like services
+        for record in records:
+            # Other clients may send anything. A broken message in a reply about IPVS raises an error in the replay.
+            with suppress(DecodeError):
+                self._read(record)
+        self.family = self._find_family()
+        self.replies = self._exchanges[self.family]
+        kept = [exchange for exchanges in self.replies.values() for exchange in exchanges]
+        self.sockets = len({each.port for each in kept if each.reply[0].room is not None})  # of a Recorder
         self.opened = 0
         self.being_read: dict[Replay, Request] = {}
         self._replayed: dict[Request, int] = {}
 
-    def _read(self, records: Iterable[pcap.Record]) -> None:
-        waiting: dict[tuple[int, int], _Exchange] = {}  # without a complete reply, by sequence number and port
-        number = 0
-        for record in records:
-            # Other clients may send anything. A broken message in a reply about IPVS raises an error in the replay.
-            with suppress(DecodeError):
-                replied = None  # the kernel replies to one request per datagram
-                for message in _messages(record.datagram):
-                    if message.flags & genl.NLM_F_REQUEST:
-                        number += 1
-                        self._add(message, record.time, number, waiting)
-                    elif message.type != genl.NLMSG_NOOP and replied in (None, (message.seq, message.port)):
-                        replied = message.seq, message.port
-                        self._reply(message, record, waiting)
+    def _read(self, record: pcap.Record) -> None:
+        """Read a datagram: requests, or the reply to one request."""
+        replied = None
+        for message in _messages(record.datagram):
+            sender = message.seq, message.port
+            if message.flags & genl.NLM_F_REQUEST:
+                self._add(message, record.time)
+            elif message.type != genl.NLMSG_NOOP and replied in (None, sender):
+                replied = sender
+                self._reply(message, record)
 
-    def _add(self, message: genl.Message, time: int, number: int, waiting: dict[tuple[int, int], _Exchange]) -> None:
+    def _add(self, message: genl.Message, time: int) -> None:
         """Add a request that waits for its reply."""
         sender = message.seq, message.port
-        other = waiting.pop(sender, None)
+        other = self._waiting.pop(sender, None)
         if other and message.port == 0:
             return  # two clients with port 0 cannot be told apart while both wait
         with suppress(DecodeError):  # a broken request has no reply that could be replayed
-            request = _identify(message)
-            waiting[sender] = _Exchange(number, time, message.type, message.port, request, [], False)
-            self._begun |= request == SERVICES and message.type > genl.GENL_ID_CTRL
-        if len(waiting) > MOST_WAITING:
-            del waiting[next(iter(waiting))]
+            number, request = next(self._numbers), _identify(message)
+            self._waiting[sender] = _Exchange(number, time, message.type, message.port, request, [], False)
+        if len(self._waiting) > MOST_WAITING:
+            del self._waiting[next(iter(self._waiting))]
 
-    def _reply(self, message: genl.Message, record: pcap.Record, waiting: dict[tuple[int, int], _Exchange]) -> None:
+    def _reply(self, message: genl.Message, record: pcap.Record) -> None:
         """Add a message of the kernel to the exchange that it belongs to, if there is one."""
         if message.type == genl.GENL_ID_CTRL and message.command() == genl.CTRL_CMD_NEWFAMILY:
             family = genl.CTRL_ATTRS.decode(message.attributes())
@@ -208,12 +197,12 @@ class _Capture:
                 self._named.add(family["FAMILY_ID"])
         # A request may have port 0. The reply has the port that the kernel chose.
         for sender in ((message.seq, message.port), (message.seq, 0)):
-            exchange = waiting.get(sender)
+            exchange = self._waiting.get(sender)
             if exchange and message.type in (exchange.family, genl.NLMSG_DONE, genl.NLMSG_ERROR):
                 break
         else:
             return
-        del waiting[sender]
+        del self._waiting[sender]
         if message.type == genl.NLMSG_ERROR or (message.type == genl.NLMSG_DONE and genl.result(message)[0]):
             return  # an error or an acknowledgement
         is_first = not exchange.reply
@@ -223,9 +212,9 @@ class _Capture:
         has_ended = message.type == genl.NLMSG_DONE or not is_dump
         exchange.complete |= has_ended or len(record.datagram) + MESSAGE <= (record.room or 0)
         if not has_ended:
-            waiting[message.seq, message.port] = exchange
+            self._waiting[message.seq, message.port] = exchange
         # The client of a Recorder may abandon a dump.
-        if is_first if is_dump and exchange.is_ours() else has_ended:
+        if is_first if exchange.is_recorded_dump() else has_ended:
             self._keep(exchange)
 
     def _keep(self, exchange: _Exchange) -> None:
@@ -234,47 +223,37 @@ class _Capture:
             return
         unknown = not self._named and exchange.family not in self._plausible
         if unknown and exchange.request == SERVICES and _has_services(exchange):
-            self._plausible[exchange.family] = exchange.number
-        exchanges = self._exchanges.setdefault((exchange.family, exchange.request), [])
-        is_dump, _, _ = exchange.request
-        if exchanges and not (is_dump and exchange.is_ours() and exchanges[0].is_ours()):
-            exchanges[:] = [min(exchange, exchanges[0], key=lambda each: each.number)]
-        else:
-            exchanges.append(exchange)
+            self._plausible.add(exchange.family)
+        exchanges = self._exchanges[exchange.family][exchange.request]
+        exchanges.append(exchange)
+        if not (exchange.is_recorded_dump() and exchanges[0].is_recorded_dump()):
+            exchanges[:] = [min(exchanges, key=lambda each: each.number)]
 
     def _find_family(self) -> int:
-        """Return the id of the IPVS family that was dumped first, or 0 if none was.
+        """Return the id of the IPVS family that was dumped first.
 
         If the capture does not name the family, the first dump decides in which every message is a service.
         """
-        begun = self._plausible
-        if self._named:
-            begun = {
-                family: min(exchange.number for exchange in exchanges)
-                for (family, request), exchanges in self._exchanges.items()
-                if request == SERVICES and family in self._named and any(exchange.complete for exchange in exchanges)
-            }
-        return min(begun, key=lambda family: begun[family], default=0)
-
-    def families(self) -> list[pcap.Record]:
-        """Make the reply to a look-up of the family, reversed, because a capture may lack it."""
-        values = {"FAMILY_ID": self._family, "FAMILY_NAME": _schema.FAMILY_NAME, "VERSION": 1}
-        attributes = genl.CTRL_ATTRS.encode(values)
-        family = genl.request(genl.GENL_ID_CTRL, 0, 0, 0, genl.CTRL_CMD_NEWFAMILY, attributes)
-        done = genl.NLMSGHDR.pack(20, genl.NLMSG_DONE, 0, 0, 0) + genl.ERRNO.pack(0)
-        return [pcap.Record(0, done, None), pcap.Record(0, family, None)]
+        dumps = [self._exchanges[family][SERVICES] for family in self._named or self._plausible]
+        complete = [exchanges for exchanges in dumps if any(each.complete for each in exchanges)]
+        if not complete:
+            raise DecodeError("the capture holds no IPVS dump that is complete", WHOLE_RUN)
+        return min(complete, key=lambda exchanges: exchanges[0].number)[0].family
 
     def reply(self, request: Request, repeats: bool) -> list[pcap.Record]:
         """Return the datagrams of the first reply to a request, or of the next if a client repeats a dump."""
+        is_dump, command, _ = request
         if request not in self.replies:
-            raise _lacks(request)
+            todo = "record a client that asks for that"
+            if command == _schema.GET_DEST:
+                todo = f"replay it with --services-only, or {WHOLE_RUN}"
+            raise DecodeError(f"the capture does not hold {_spell(request)}", todo)
         exchanges = self.replies[request]
-        is_dump, _, _ = request
         number = self._replayed.get(request, -1) + 1 if is_dump and repeats else 0
         if number == len(exchanges):
             raise DecodeError(f"the capture holds too few dumps of {_spell(request)}", WHOLE_RUN)
         self._replayed[request] = number
-        return exchanges[number].reply
+        return exchanges[number].reply.copy()
 
 
 def _messages(datagram: bytes) -> Iterator[genl.Message]:
@@ -286,11 +265,19 @@ def _messages(datagram: bytes) -> Iterator[genl.Message]:
     yield from genl.messages(datagram)
 
 
+def _lookup(family: int) -> pcap.Record:
+    """Return the reply to a look-up of the family, because a capture may lack it."""
+    values = {"FAMILY_ID": family, "FAMILY_NAME": _schema.FAMILY_NAME, "VERSION": 1}
+    attributes = genl.CTRL_ATTRS.encode(values)
+    message = genl.request(genl.GENL_ID_CTRL, 0, 0, 0, genl.CTRL_CMD_NEWFAMILY, attributes)
+    done = genl.DONE.pack(genl.DONE.size, genl.NLMSG_DONE, 0, 0, 0, 0)
+    return pcap.Record(0, message + done, None)
+
+
 def _has_services(exchange: _Exchange) -> bool:
     with suppress(DecodeError):
         messages = [message for record in exchange.reply for message in genl.messages(record.datagram)]
-        attributes = [message.attributes() for message in messages if message.type == exchange.family]
-        return bool([_decode.decode_service(each) for each in attributes])
+        return bool([_decode.decode_service(each.attributes()) for each in messages if each.type == exchange.family])
     return False
 
 
@@ -316,13 +303,6 @@ def _spell(request: Request) -> str:
         _schema.GET_DAEMON: "the synchronisation daemons",
     }
     return names.get(command, f"the reply to command {command}")
-
-
-def _lacks(request: Request) -> DecodeError:
-    todo = "record a client that asks for that"
-    if request[1] == _schema.GET_DEST:
-        todo = f"replay it with --services-only, or {WHOLE_RUN}"
-    return DecodeError(f"the capture does not hold {_spell(request)}", todo)
 
 
 def _addressed(datagram: bytes, request: genl.Message) -> bytes:

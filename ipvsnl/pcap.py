@@ -16,6 +16,7 @@ from .transport import NETLINK_GENERIC
 
 LINKTYPE_NETLINK = 253
 MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # magic numbers, by the unit of the times
+UNITS = {MICROSECONDS: 1000, NANOSECONDS: 1}  # in nanoseconds
 OTHER_FILES = {  # by their first bytes: what it is, and the command that converts it
     b"\x0a\x0d\x0d\x0a": ("a pcapng file", "editcap -F pcap '{}' NEW"),
     b"\x1f\x8b": ("a gzip file", "gunzip -c '{}' > NEW"),
@@ -71,24 +72,21 @@ def _read_file_header(file: "typing.BinaryIO") -> int:
     header = file.read(FILE_HEADER.size)
     if not header:
         raise DecodeError("the capture is empty", "record it again")
-    magic = int.from_bytes(header[:4], sys.byteorder)
     for beginning, (what, command) in OTHER_FILES.items():
         if header.startswith(beginning):
             name = str(getattr(file, "name", "FILE")).replace("'", r"'\''")
             raise DecodeError(f"this is {what}, not a pcap file", f"convert it: {command.format(name)}")
-    if int.from_bytes(header[:4][::-1], sys.byteorder) in (MICROSECONDS, NANOSECONDS):
-        raise DecodeError(
-            "the capture is from a machine of the other byte order, and netlink has its host's byte order",
-            f"replay it on a {'big' if sys.byteorder == 'little' else 'little'}-endian machine",
-        )
-    if magic not in (MICROSECONDS, NANOSECONDS):
+    if int.from_bytes(header[:4][::-1], sys.byteorder) in UNITS:
+        what = "the capture is from a machine of the other byte order, and netlink has its host's byte order"
+        raise DecodeError(what, f"replay it on a {'big' if sys.byteorder == 'little' else 'little'}-endian machine")
+    magic = int.from_bytes(header[:4], sys.byteorder)
+    if magic not in UNITS:
         raise DecodeError("this is not a pcap file", "record with --record, or with tcpdump -i nlmon0 -w")
     link_type = FILE_HEADER.unpack(_whole(header, FILE_HEADER.size))[6] & 0xFFFF  # above: frame check sequences
     if link_type != LINKTYPE_NETLINK:
-        raise DecodeError(
-            f"the capture has link type {link_type}, not 253 (netlink)", "record an nlmon interface: tcpdump -i nlmon0"
-        )
-    return 1000 if magic == MICROSECONDS else 1
+        what = f"the capture has link type {link_type}, not 253 (netlink)"
+        raise DecodeError(what, "record an nlmon interface: tcpdump -i nlmon0")
+    return UNITS[magic]
 
 
 def _whole(data: bytes, size: int) -> bytes:
