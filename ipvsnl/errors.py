@@ -32,6 +32,7 @@ class NetlinkError(IPVSError, OSError):
 
     `errno` is the kernel's number, and `strerror` its meaning. `ext_ack` is the kernel's text from an extended
     acknowledgement (NLMSGERR_ATTR_MSG, netlink(7)), or None. `doing` says what failed, and `todo` what helps, or None.
+    `what` is the kind of entry that was not found, such as "service", else None.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class NetlinkError(IPVSError, OSError):
         doing: str,
         ext_ack: "typing.Optional[str]" = None,
         todo: "typing.Optional[str]" = None,
+        what: "typing.Optional[str]" = None,
     ) -> None:
         super().__init__(errno, os.strerror(errno))
         self.doing = doing
         self.ext_ack = ext_ack
         self.todo = todo or REMEDIES.get(errno)
-        self.args = (errno, doing, ext_ack, todo)  # pickle and copy pass them to the class
+        self.what = what
+        self.args = (errno, doing, ext_ack, todo, what)  # pickle and copy pass them to the class
 
     def __str__(self) -> str:
         name = errnos.errorcode.get(self.errno or 0, str(self.errno))
@@ -75,17 +78,6 @@ class TimedOutError(NetlinkError, TimeoutError):
 
 class NotFoundError(NetlinkError, LookupError):
     """What the request names does not exist. `what` names its kind, such as "service"."""
-
-    def __init__(
-        self,
-        errno: int,
-        doing: str,
-        ext_ack: "typing.Optional[str]" = None,
-        todo: "typing.Optional[str]" = None,
-        what: str = "",
-    ) -> None:
-        super().__init__(errno, doing, ext_ack, todo)
-        self.what = what
 
 
 class NotAvailableError(IPVSError):
