@@ -1,8 +1,9 @@
 """A dataclass decorator that starts fast and imports nothing.
 
 To import `dataclasses` takes longer than a small dump, because it imports inspect, ast, dis and tokenize. Debian's
-python3.11-minimal lacks it. This decorator adds slots, an __init__, a __repr__ and equality by value. The functions of
-`dataclasses` accept its classes, and type checkers see the standard decorator.
+python3.11-minimal lacks it. This decorator adds slots, an __init__, a __repr__ and equality by value. The last fields
+may have defaults, which must be immutable. The functions of `dataclasses` accept its classes, and type checkers see the
+standard decorator.
 """
 
 from ._typing import typing
@@ -35,6 +36,7 @@ def _dataclass(cls: type) -> type:
     # `dataclasses` does the same. The names come from the class statement, not from outside.
     exec(f"def __init__(self, {', '.join(names)}): {'; '.join(f'self.{name} = {name}' for name in names)}", {}, methods)
     own = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    methods["__init__"].__defaults__ = tuple([own.pop(name) for name in names if name in own])
     members = {"__hash__": None, **own, **methods, "__dataclass_fields__": _Fields()}
     members.update(__slots__=names, __match_args__=names, __eq__=_eq, __repr__=_repr, __replace__=_replace)
     return type(cls.__name__, cls.__bases__, members)

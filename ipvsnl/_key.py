@@ -87,10 +87,9 @@ def spell_service(key: ServiceKey) -> str:
     fwmark, family, protocol, packed, port = key
     if fwmark:
         return f"fwmark {fwmark}{' inet6' if family == FAMILY_NUMBERS['inet6'] else ''}"
-    return f"{PROTOCOLS.get(protocol) or protocol} {spell_endpoint(family, packed, port)}"
+    return f"{PROTOCOLS.get(protocol) or protocol} {endpoint(inet_ntop(HOST_FAMILIES[family], packed), port)}"
 
 
-def spell_endpoint(family: int, packed: bytes, port: int) -> str:
-    """Return address and port as ipvsadm spells them."""
-    address = inet_ntop(HOST_FAMILIES[family], packed)
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+def endpoint(address: object, port: object) -> str:
+    """Return ADDRESS:PORT, or [ADDRESS]:PORT for an IPv6 address."""
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"

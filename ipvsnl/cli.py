@@ -18,7 +18,7 @@ from ._stdio import OutputError, ReaderGone, newlines, write
 from ._typing import typing
 from .client import Client
 from .errors import DecodeError, IPVSError, NotAvailableError
-from .formats import Entries, Report
+from .formats import Report
 from .transport import NetlinkSocket
 
 TYPE_CHECKING = False
@@ -190,11 +190,8 @@ def _print_dump(options: Options, render: Render, client: Client, time_of_dump: 
         except DecodeError:  # a capture may lack it
             if "--replay" not in options:
                 raise
-    entries: Entries = client.dump()
-    if "--services-only" in options:
-        entries = [(service, None) for service in client.services()]
     report = Report(
-        entries,
+        [(service, None) for service in client.services()] if "--services-only" in options else client.dump(),
         time.time_ns() if time_of_dump is None else time_of_dump,
         netns=os.fsencode(options["--netns"]).decode(errors="backslashreplace") if "--netns" in options else None,
         all_fields="--all-fields" in options,

@@ -7,7 +7,7 @@ their fields. Names in capitals are from include/uapi/linux/ip_vs.h.
 from enum import IntFlag
 
 from ._dataclass import dataclass
-from ._key import ServiceKey, family_number, number, pack_address, service_key, spell_endpoint, spell_service
+from ._key import ServiceKey, endpoint, family_number, number, pack_address, service_key, spell_service
 from ._typing import typing
 
 
@@ -162,8 +162,7 @@ class Destination:
         return family, pack_address(family, self.address), number(self.port, "a port", 0, 0xFFFF)
 
     def __str__(self) -> str:
-        family, packed, port = self.key
-        return f"{spell_endpoint(family, packed, port)} {self.forwarding} weight {self.weight}"
+        return f"{endpoint(self.address, self.port)} {self.forwarding} weight {self.weight}"
 
     def __lt__(self, other: "Destination") -> bool:
         return self.key < other.key if isinstance(other, Destination) else NotImplemented

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from operator import attrgetter
 
+from .._dataclass import dataclass
 from .._typing import typing
 from ..model import Daemon, Destination, Info, Service, Timeouts
 
-Entries = Iterable[tuple[Service, "typing.Optional[list[Destination]]"]]
 
-
+@dataclass
 class Report:
     """What a format prints. A format ignores what it has no place for.
 
@@ -22,26 +22,14 @@ class Report:
     aggregate   line, json, prometheus: print sums() in place of real servers
     """
 
-    def __init__(
-        self,
-        entries: "Iterable[tuple[Service, typing.Optional[list[Destination]]]]",
-        time: int = 0,
-        *,
-        netns: "typing.Optional[str]" = None,
-        info: "typing.Optional[Info]" = None,
-        timeouts: "typing.Optional[Timeouts]" = None,
-        daemons: "typing.Optional[list[Daemon]]" = None,
-        all_fields: bool = False,
-        aggregate: bool = False,
-    ) -> None:
-        self.entries = entries
-        self.time = time
-        self.netns = netns
-        self.info = info
-        self.timeouts = timeouts
-        self.daemons = daemons
-        self.all_fields = all_fields
-        self.aggregate = aggregate
+    entries: "Iterable[tuple[Service, typing.Optional[list[Destination]]]]"
+    time: int = 0
+    netns: "typing.Optional[str]" = None
+    info: "typing.Optional[Info]" = None
+    timeouts: "typing.Optional[Timeouts]" = None
+    daemons: "typing.Optional[list[Daemon]]" = None
+    all_fields: bool = False
+    aggregate: bool = False
 
 
 def sums(destinations: list[Destination]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from enum import IntFlag
 from functools import lru_cache
 from json import dumps
 
-from ..model import Destination, Service, Stats
+from ..model import Destination, Stats
 from . import Report, sums
 
 
@@ -19,31 +19,26 @@ def render(report: Report) -> Iterator[str]:
     A service has no "destinations" if they were not requested, and sums in their place with `aggregate`. The document
     does not contain the time.
     """
-    before = '{"services": ['
+    yield '{"services": ['
+    before = ""
     for service, destinations in report.entries:
-        text = before + _service(service)
+        fields = {**_fields(service), "flags": _flags(service.flags)}
         if report.aggregate:
-            text += f", {dumps(sums(destinations or []))[1:-1]}"
-        elif destinations is not None:
+            fields.update(sums(destinations or []))
+        text = before + dumps(fields, default=_fields)[:-1]
+        if destinations is not None and not report.aggregate:
             text += f', "destinations": [{", ".join([_destination(destination) for destination in destinations])}]'
         yield text + "}"
         before = ", "
-    text = "]" if before == ", " else before + "]"
-    for name, value in (("info", report.info), ("timeouts", report.timeouts), ("daemons", report.daemons)):
-        text += f', "{name}": {dumps(value, default=_fields)}'
+    rest: dict[str, object] = {"info": report.info, "timeouts": report.timeouts, "daemons": report.daemons}
     if report.netns is not None:
-        text += f', "netns": {dumps(report.netns)}'
-    yield text + "}\n"
+        rest["netns"] = report.netns
+    yield f"], {dumps(rest, default=_fields)[1:]}\n"
 
 
 def _fields(value: object) -> dict[str, object]:
     """Return the fields of a dataclass by name."""
     return {name: getattr(value, name) for name in type(value).__match_args__}  # type: ignore[attr-defined]
-
-
-def _service(service: Service) -> str:
-    """Return a service without the closing brace."""
-    return dumps({**_fields(service), "flags": _flags(service.flags)}, default=_fields)[:-1]
 
 
 def _destination(destination: Destination) -> str:

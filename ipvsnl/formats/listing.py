@@ -8,9 +8,10 @@ from _socket import inet_pton  # not socket, which starts slowly
 from collections.abc import Callable, Iterator
 
 from .._key import FAMILY_NUMBERS, HOST_FAMILIES
+from .._key import endpoint as endpoint
 from .._typing import typing
 from ..model import Destination, Service, ServiceFlags, Stats
-from . import Entries, Report
+from . import Report
 
 PROTOCOLS = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}  # ipvsadm has no name for another
 FORWARDING = {"masquerade": b"Masq", "local": b"Local", "tunnel": b"Tunnel", "direct": b"Route"}
@@ -54,15 +55,13 @@ def _listing(
     if report.info is not None:
         yield f"IP Virtual Server version {report.info.version} (size={report.info.connection_table_size})\n"
     yield title
-    yield from in_order(
-        report.entries, lambda service, pool: service_line(service) + "".join([line(each) for each in pool])
-    )
+    yield from in_order(report, lambda service, pool: service_line(service) + "".join([line(each) for each in pool]))
 
 
-def in_order(entries: Entries, text: Callable[[Service, list[Destination]], str]) -> list[str]:
+def in_order(report: Report, text: Callable[[Service, list[Destination]], str]) -> list[str]:
     """Return the text of each service and its real servers, both in the order of their keys."""
     texts = []
-    for service, pool in entries:
+    for service, pool in report.entries:
         texts.append((service.key, text(service, sorted(pool or [], key=_place))))
     return [text for _, text in sorted(texts)]
 
@@ -80,20 +79,13 @@ def _name(service: Service) -> str:
     return f"{PROTOCOLS.get(str(service.protocol), '?'):4} {endpoint(service.address, service.port)}"
 
 
-def endpoint(address: "typing.Optional[str]", port: "typing.Optional[int]") -> str:
-    """Return ADDRESS:PORT, or [ADDRESS]:PORT for an IPv6 address."""
-    return f"[{address}]:{port}" if address and ":" in address else f"{address}:{port}"
-
-
 def _service(service: Service) -> str:
     text = f"{_name(service)} {service.scheduler}"
-    flags = scheduler_flags(service)
-    if flags is not None:
+    if (flags := scheduler_flags(service)) is not None:
         text += f" ({flags})"
     if ServiceFlags.PERSISTENT in service.flags:
         text += f" persistent {service.timeout}"
-        mask = netmask(service)
-        if mask:
+        if mask := netmask(service):
             text += f" mask {mask}"
         if service.persistence_engine:
             text += f" pe {service.persistence_engine}"
@@ -131,8 +123,8 @@ def _destination(destination: Destination) -> str:
 
 
 def _counters(stats: Stats) -> str:
-    numbers = (stats.connections, stats.pkts_in, stats.pkts_out, stats.bytes_in, stats.bytes_out)
-    return "".join([_short(number) for number in numbers])
+    numbers = stats.connections, stats.pkts_in, stats.pkts_out, stats.bytes_in, stats.bytes_out
+    return "".join(map(_short, numbers))
 
 
 def _rates(stats: Stats) -> str:

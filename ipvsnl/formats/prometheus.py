@@ -8,29 +8,35 @@ IPv4 and an IPv6 service may have the same mark.
 """
 
 from collections.abc import Iterator
+from operator import attrgetter
+from types import SimpleNamespace
 
 from ..model import Destination, Service
 from . import Report, sums
 
-COUNTERS = {  # of a virtual server and of a real server: fields of Stats
-    "connections_total": ("connections", "Connections scheduled."),
-    "incoming_packets_total": ("pkts_in", "Packets from clients."),
-    "outgoing_packets_total": ("pkts_out", "Packets to clients that passed here."),
-    "incoming_bytes_total": ("bytes_in", "Bytes from clients, IP headers included."),
-    "outgoing_bytes_total": ("bytes_out", "Bytes to clients that passed here, IP headers included."),
+# Metrics by name: the field that holds the value, and the meaning.
+COUNTERS = {  # of a virtual server and of a real server
+    "connections_total": ("stats.connections", "Connections scheduled."),
+    "incoming_packets_total": ("stats.pkts_in", "Packets from clients."),
+    "outgoing_packets_total": ("stats.pkts_out", "Packets to clients that passed here."),
+    "incoming_bytes_total": ("stats.bytes_in", "Bytes from clients, IP headers included."),
+    "outgoing_bytes_total": ("stats.bytes_out", "Bytes to clients that passed here, IP headers included."),
 }
-GAUGES = {  # of a real server: fields of Destination
+GAUGES = {  # of a real server
     "active_connections": ("active_connections", "Connections now in an active state, such as ESTABLISHED."),
     "inactive_connections": ("inactive_connections", "Connections now in any other state."),
     "persistent_connections": ("persistent_connections", "Persistence templates now."),
     "weight": ("weight", "The weight that the scheduler goes by; 0 takes no new connections."),
 }
-SUMS = {  # of a virtual server: what sums() returns
-    "active_connections": "Connections of its real servers now in an active state, such as ESTABLISHED.",
-    "inactive_connections": "Connections of its real servers now in any other state.",
-    "persistent_connections": "Persistence templates of its real servers now.",
-    "real_servers": "Real servers.",
-    "real_servers_available": "Real servers with a weight above 0.",
+SUMS = {  # of a virtual server
+    "active_connections": (
+        "active_connections",
+        "Connections of its real servers now in an active state, such as ESTABLISHED.",
+    ),
+    "inactive_connections": ("inactive_connections", "Connections of its real servers now in any other state."),
+    "persistent_connections": ("persistent_connections", "Persistence templates of its real servers now."),
+    "real_servers": ("real_servers", "Real servers."),
+    "real_servers_available": ("real_servers_available", "Real servers with a weight above 0."),
 }
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -39,53 +45,50 @@ def render(report: Report) -> Iterator[str]:
     """Yield one metric after the other, each with all its samples, as the format demands."""
     netns = "" if report.netns is None else f',netns="{report.netns.translate(ESCAPES)}"'
     yield from _of_this_ipvs(report, netns)
-    services: list[tuple[str, Service]] = []
-    destinations: list[tuple[str, Destination]] = []
-    aggregates: list[tuple[str, dict[str, int]]] = []
+    services: list[tuple[str, object]] = []
+    destinations: list[tuple[str, object]] = []
     for service, pool in report.entries:
         labels = _service_labels(service, netns)
-        services.append((labels, service))
         if report.aggregate:
-            aggregates.append((labels, sums(pool or [])))
+            services.append((labels, SimpleNamespace(stats=service.stats, **sums(pool or []))))
         else:
+            services.append((labels, service))
             virtual = _virtual_labels(service)
             destinations += [(_destination_labels(each, netns, virtual), each) for each in pool or []]
-    for name, (field, meaning) in COUNTERS.items():
-        samples = [f"{labels} {getattr(service.stats, field)}" for labels, service in services]
-        yield _metric(f"ipvs_virtual_server_{name}", "counter", meaning, samples)
-    for name, meaning in SUMS.items():
-        samples = [f"{labels} {values[name]}" for labels, values in aggregates]
-        yield _metric(f"ipvs_virtual_server_{name}", "gauge", meaning, samples)
-    for name, (field, meaning) in COUNTERS.items():
-        samples = [f"{labels} {getattr(destination.stats, field)}" for labels, destination in destinations]
-        yield _metric(f"ipvs_real_server_{name}", "counter", meaning, samples)
-    for name, (field, meaning) in GAUGES.items():
-        samples = [f"{labels} {getattr(destination, field)}" for labels, destination in destinations]
-        yield _metric(f"ipvs_real_server_{name}", "gauge", meaning, samples)
+    yield from _metrics("ipvs_virtual_server", {**COUNTERS, **SUMS} if report.aggregate else COUNTERS, services)
+    yield from _metrics("ipvs_real_server", {**COUNTERS, **GAUGES}, destinations)
+
+
+def _metrics(prefix: str, table: dict[str, tuple[str, str]], entries: list[tuple[str, object]]) -> Iterator[str]:
+    for name, (field, meaning) in table.items():
+        value = attrgetter(field)
+        samples = [f"{labels} {value(entry)}" for labels, entry in entries]
+        yield _metric(f"{prefix}_{name}", meaning, samples)
 
 
 def _of_this_ipvs(report: Report, netns: str) -> Iterator[str]:
     """Yield the metrics that belong to no service, if they are known."""
     if report.info is not None:
         version, size = report.info.version, report.info.connection_table_size
-        yield _metric("ipvs_info", "gauge", "The version of IPVS.", [f'{{version="{version}"{netns}}} 1'])
+        yield _metric("ipvs_info", "The version of IPVS.", [f'{{version="{version}"{netns}}} 1'])
         labels = netns and f"{{{netns[1:]}}}"
-        yield _metric("ipvs_connection_table_size", "gauge", "Buckets of the connection table.", [f"{labels} {size}"])
+        yield _metric("ipvs_connection_table_size", "Buckets of the connection table.", [f"{labels} {size}"])
     if report.timeouts is not None:
         names = type(report.timeouts).__match_args__
         samples = [f'{{timeout="{name}"{netns}}} {getattr(report.timeouts, name)}' for name in names]
-        yield _metric("ipvs_timeout_seconds", "gauge", "How long an idle connection is kept.", samples)
+        yield _metric("ipvs_timeout_seconds", "How long an idle connection is kept.", samples)
     samples = []
     for daemon in report.daemons or []:
         interface = daemon.mcast_ifn.translate(ESCAPES)
         samples.append(f'{{interface="{interface}"{netns},state="{daemon.state}",sync_id="{daemon.sync_id}"}} 1')
-    yield _metric("ipvs_sync_daemon", "gauge", "A connection synchronization daemon that runs.", samples)
+    yield _metric("ipvs_sync_daemon", "A connection synchronization daemon that runs.", samples)
 
 
-def _metric(name: str, type: str, meaning: str, samples: list[str]) -> str:
+def _metric(name: str, meaning: str, samples: list[str]) -> str:
     """Return a metric with its samples, or nothing if it has none."""
     if not samples:
         return ""
+    type = "counter" if name.endswith("_total") else "gauge"
     lines = "".join([f"{name}{sample}\n" for sample in samples])
     return f"# HELP {name} {meaning}\n# TYPE {name} {type}\n{lines}"
 

@@ -17,7 +17,7 @@ CHECKSUMS = {0: " --tun-nocsum", TunnelFlags.CSUM: " --tun-csum", TunnelFlags.RE
 
 def render(report: Report) -> Iterator[str]:
     """Yield the rules of each service and its real servers."""
-    yield from in_order(report.entries, _rules)
+    yield from in_order(report, _rules)
 
 
 def _rules(service: Service, pool: list[Destination]) -> str:
@@ -35,8 +35,7 @@ def service_settings(service: Service) -> str:
     text = f" -s {service.scheduler}"
     if ServiceFlags.PERSISTENT in service.flags:
         text += f" -p {service.timeout}"
-        mask = netmask(service)
-        if mask:
+        if mask := netmask(service):
             text += f" -M {mask}"
     if service.persistence_engine:
         text += f" --pe {service.persistence_engine}"
