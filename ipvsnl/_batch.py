@@ -5,21 +5,17 @@ replies to each failure. It replies to a success only if NLM_F_ACK is set, so on
 reply has come, all messages have been handled. netlink_rcv_skb() in net/netlink/af_netlink.c does all this.
 """
 
-from .errors import netlink_error
-from .genl import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, message_at, request, result
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .errors import NetlinkError
-    from .genl import Connection
-
-    Request = tuple[int, bytes]  # a command and its attributes
-    Answers = tuple[dict[int, tuple[int, str | None]], NetlinkError | None]
+from ._typing import typing
+from .errors import NetlinkError, netlink_error
+from .genl import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, Connection, message_at, request, result
 
 SIZE = 100  # messages: more save nothing, and if all fail, their replies fit any receive buffer
 
+Request = tuple[int, bytes]  # a command and its attributes
+Answers = tuple[dict[int, tuple[int, "typing.Optional[str]"]], "typing.Optional[NetlinkError]"]
 
-def send(connection: "Connection", family: int, requests: "list[Request]", doing: str) -> "Answers":
+
+def send(connection: Connection, family: int, requests: list[Request], doing: str) -> Answers:
     """Send requests in one datagram.
 
     Return the errno and the kernel's text for each request that failed, by position, and the error that kept answers
@@ -37,7 +33,7 @@ def send(connection: "Connection", family: int, requests: "list[Request]", doing
         transport.send(b"".join(messages))
     except OSError as error:  # the kernel has seen none of them
         return dict.fromkeys(range(count), (error.errno or 0, None)), None
-    failures: dict[int, tuple[int, str | None]] = {}
+    failures: dict[int, tuple[int, typing.Optional[str]]] = {}
     while connection.awaited:
         try:
             end = transport.recv_into(connection.buffer)

@@ -8,8 +8,6 @@ standard decorator.
 
 from ._typing import typing
 
-TYPE_CHECKING = False
-
 
 class _Fields:
     """A `__dataclass_fields__` that `dataclasses` makes when it is first read.
@@ -59,7 +57,7 @@ def _repr(self: "typing.Any") -> str:
     return f"{self.__class__.__qualname__}({values})"
 
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from dataclasses import dataclass
 else:
     dataclass = _dataclass

@@ -1,19 +1,27 @@
-"""`typing` and `ipaddress` for annotations, imported when an annotation is first evaluated.
+"""Names for annotations, and modules that are imported when they are first used.
 
-Only typing.get_type_hints() evaluates annotations. The imports would add a tenth to each start of the program.
+Only typing.get_type_hints() evaluates annotations, and a replay needs no socket. Each of these imports would add a
+tenth to the start of the program. Type checkers take `typing.TYPE_CHECKING` for true.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ipaddress as ipaddress
+    import socket as socket
     import typing as typing
+    from typing import Protocol as Protocol
+
+    T = typing.TypeVar("T")
 else:
 
     class _Lazy:
+        TYPE_CHECKING = False
+
         def __init__(self, module):
             self._module = module
 
         def __getattr__(self, name):
             return getattr(__import__(self._module), name)
 
-    ipaddress, typing = _Lazy("ipaddress"), _Lazy("typing")
+    ipaddress, socket, typing = _Lazy("ipaddress"), _Lazy("socket"), _Lazy("typing")
+    Protocol = T = object

@@ -4,21 +4,16 @@ import errno
 import os
 import sys
 from contextlib import suppress
+from types import FrameType
 
 from . import _decode, _encode, _schema
 from ._dump import DUMP_DESTS, DUMP_SERVICES, ListReader
 from ._key import ADDRESS_FAMILIES, ServiceKey, check_key, family_of, service_key, spell_service
-from ._typing import ipaddress, typing
+from ._typing import T, ipaddress, typing
 from .errors import NetlinkError, NotAvailableError, NotFoundError
 from .genl import Connection
 from .model import Daemon, Destination, Info, Service, Timeouts
 from .transport import SMALL_OFFER, TIMEOUT, NetlinkSocket, Transport
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
-
-    T = typing.TypeVar("T")
 
 # The kernel's errors if no family has the id, or another family has it (genl_rcv_msg(), genl_family_rcv_msg()).
 FAMILY_GONE = (errno.ENOENT, errno.EOPNOTSUPP)
@@ -231,7 +226,7 @@ class Client:
         self._destinations = ListReader(connection, DUMP_DESTS)
         return self._destinations
 
-    def _take_turn(self, request: "typing.Callable[[], T]") -> "T":
+    def _take_turn(self, request: "typing.Callable[[], T]") -> T:
         """Serialize requests. Retry once if the module was reloaded under a new family id.
 
         A turn is the frame of this function, and ends with it. A lock would stay locked if a signal handler raised
@@ -241,9 +236,11 @@ class Client:
         self._turns.append(turn)  # atomic: exactly one thread is the first
         try:
             while (first := self._turns[0]) is not turn:
-                if _is_running(first):
+                try:
+                    first.clear()  # a frame that runs cannot be cleared
+                except RuntimeError:
                     number = errno.EBUSY if os.getpid() == self._process else errno.EBADF
-                    raise NetlinkError(number, "sending a request while another waits for its reply")
+                    raise NetlinkError(number, "sending a request while another waits for its reply") from None
                 with suppress(ValueError):  # another thread removed it
                     self._turns.remove(first)
             try:
@@ -258,14 +255,6 @@ class Client:
                 return request()
         finally:
             self._turns.remove(turn)
-
-
-def _is_running(frame: "FrameType") -> bool:
-    try:
-        frame.clear()  # only a frame that is not running can be cleared
-    except RuntimeError:
-        return True
-    return False
 
 
 def dump() -> list[tuple[Service, list[Destination]]]:

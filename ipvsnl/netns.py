@@ -9,26 +9,8 @@ import errno
 import os
 from collections.abc import Callable
 
-from ._typing import typing
+from ._typing import T, socket, typing
 from .errors import netlink_error
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    T = typing.TypeVar("T")
-    O = typing.TypeVar("O", bound="Opened")  # noqa: E741
-else:
-    Protocol, T, O = object, "typing.Any", "Opened"  # noqa: E741
-
-
-class Opened(Protocol):
-    """An open socket, of any kind."""
-
-    def fileno(self) -> int: ...
-
-    def close(self) -> None: ...
-
 
 NAMES = "/run/netns"  # where ip-netns(8) keeps the namespaces that have a name
 CLONE_NEWNET = 0x40000000
@@ -45,29 +27,29 @@ REMEDIES = {
 
 
 def open_beside(
-    opened: Opened, open_one: "Callable[[typing.Union[str, int, None]], O]", netns: "typing.Union[str, int, None]"
-) -> "O":
-    """Open one more socket in the network namespace of `opened`, which was opened with `netns`.
+    opened: "socket.socket", open_one: "Callable[[], socket.socket]", netns: "typing.Union[str, int, None]"
+) -> "socket.socket":
+    """Open one more socket in the network namespace of `opened`, which was opened in `netns`.
 
-    `open_one` opens a socket in a namespace. The calling thread is tried first, which needs no privilege.
+    The calling thread is tried first, which needs no privilege.
     """
     try:
         namespace = _namespace(opened)
     except OSError as error:
         if error.errno not in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
             raise
-        return open_one(netns)  # before Linux 4.9 a socket does not tell
+        return call_inside(netns, open_one)  # before Linux 4.9 a socket does not tell
     try:
-        other = open_one(None)
+        other = open_one()
         if _is_in(other, namespace):
             return other
         other.close()
-        return open_one(namespace)
+        return call_inside(namespace, open_one)
     finally:
         os.close(namespace)
 
 
-def _namespace(opened: Opened) -> int:
+def _namespace(opened: "socket.socket") -> int:
     """Return a file descriptor of the network namespace of this socket."""
     try:
         from fcntl import ioctl  # not at the top: other systems lack it
@@ -76,7 +58,7 @@ def _namespace(opened: Opened) -> int:
     return ioctl(opened.fileno(), SIOCGSKNS)
 
 
-def _is_in(opened: Opened, namespace: int) -> bool:
+def _is_in(opened: "socket.socket", namespace: int) -> bool:
     """Tell whether this socket is in this namespace. Close it if nobody can tell."""
     try:
         own = _namespace(opened)
@@ -89,11 +71,14 @@ def _is_in(opened: Opened, namespace: int) -> bool:
         os.close(own)
 
 
-def call_inside(netns: "typing.Union[str, int]", action: "Callable[[], T]") -> "T":
-    """Call `action` in another network namespace, and return or raise what it does.
+def call_inside(netns: "typing.Union[str, int, None]", action: "Callable[[], T]") -> T:
+    """Call `action` in a network namespace, and return or raise what it does.
 
-    `netns` is a name of ip netns, a path or a descriptor. If the namespace cannot be entered, raise NetlinkError.
+    `netns` is a name of ip netns, a path or a descriptor; None is the namespace of the calling thread. If the namespace
+    cannot be entered, raise NetlinkError.
     """
+    if netns is None:
+        return action()
     try:
         from threading import Thread  # not at the top: most callers stay where they are
     except OSError as error:  # no descriptor is left to read that module
@@ -119,7 +104,7 @@ def call_inside(netns: "typing.Union[str, int]", action: "Callable[[], T]") -> "
     return returned[0]
 
 
-def _enter(netns: "str | int") -> None:
+def _enter(netns: "typing.Union[str, int]") -> None:
     """Move this thread into a namespace, for good."""
     path = netns if isinstance(netns, int) or "/" in netns else f"{NAMES}/{netns}"
     try:

@@ -8,15 +8,8 @@ import os
 from contextlib import suppress
 
 from . import netns as namespaces
-from ._typing import typing
+from ._typing import Protocol, socket, typing
 from .errors import NotAvailableError, netlink_error
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import socket
-    from typing import Protocol
-else:
-    Protocol = object  # importing typing would cost each start of the program
 
 
 class Transport(Protocol):
@@ -86,7 +79,8 @@ class NetlinkSocket:
 
     `timeout` is how many seconds to wait for a datagram, less than 2**31 / 1000; None waits for ever. `netns` is the
     namespace: a name of ip netns, a path or a descriptor; None is that of the calling thread. `offer` is how large a
-    buffer to offer at first. After a datagram that may have been full the socket offers `largest` bytes.
+    buffer to offer at first. After a datagram that may have been full the socket offers `largest` bytes. `beside` is a
+    socket that was opened in `netns`: open this one in the same namespace, even if the name now means another.
     """
 
     def __init__(
@@ -95,9 +89,8 @@ class NetlinkSocket:
         netns: "typing.Union[str, int, None]" = None,
         offer: int = BUFFER_SIZE,
         largest: int = BUFFER_SIZE,
+        beside: "typing.Optional[socket.socket]" = None,
     ) -> None:
-        import socket  # not at the top: to read a capture needs no socket, and the import takes a tenth of that time
-
         if not hasattr(socket, "AF_NETLINK"):
             raise NotAvailableError("netlink is a part of Linux, and this system is not Linux")
         is_number = isinstance(timeout, (int, float))
@@ -110,7 +103,9 @@ class NetlinkSocket:
         self._offered = LEAST_ROOM  # how many bytes the kernel tries to allocate for the next datagram, at least
         self._enough = 4096  # the smallest block with that many bytes
         self._asks = True  # for the room of the next datagram
-        self._socket = _open() if netns is None else namespaces.call_inside(netns, _open)
+        self._socket = (
+            namespaces.call_inside(netns, _open) if beside is None else namespaces.open_beside(beside, _open, netns)
+        )
         try:
             self._set_up()
         except OSError as error:
@@ -203,8 +198,7 @@ class NetlinkSocket:
         """Open one more in the same network namespace, even if the calling thread or the name has moved to another."""
         if self._process != os.getpid() or self._socket.fileno() < 0:
             raise _closed()
-        open_one = lambda netns: NetlinkSocket(self._timeout, netns, offer, largest)  # noqa: E731
-        return namespaces.open_beside(self, open_one, self._netns)
+        return NetlinkSocket(self._timeout, self._netns, offer, largest, self._socket)
 
 
 def _closed() -> OSError:
@@ -221,8 +215,6 @@ def put(datagram: bytes, buffer: bytearray) -> int:
 
 
 def _open() -> "socket.socket":
-    import socket
-
     try:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
     except OSError as error:
