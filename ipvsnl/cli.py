@@ -8,10 +8,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from getopt import GetoptError, gnu_getopt
 from importlib import import_module
 from io import BytesIO
+from itertools import chain
 
 from . import __version__
 from ._stdio import OutputError, ReaderGone, newlines, write
@@ -19,11 +20,7 @@ from ._typing import typing
 from .client import Client
 from .errors import DecodeError, IPVSError, NotAvailableError
 from .formats import Report
-from .transport import NetlinkSocket
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .capture import Recorder
+from .transport import NetlinkSocket, Transport
 
 DONE, FAILED, WRONG_ARGUMENTS, NOT_AVAILABLE = range(4)  # exit statuses
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
@@ -106,6 +103,7 @@ def main(argv: "typing.Optional[list[str]]" = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    options: Options = {}
     try:
         options = _parse(argv)
         if "--help" in options:
@@ -124,8 +122,9 @@ def _run(argv: list[str]) -> int:
         return _fail(FAILED, f"writing the output: {error}")
     except IPVSError as error:
         return _fail(FAILED, str(error))
-    except OSError as error:
-        return _fail(FAILED, f"{error.filename or 'a file without a name'}: {error.strerror}")
+    except OSError as error:  # opening a file names it, and reading or writing the capture does not
+        path = error.filename or options.get("--replay") or options.get("--record") or "a file without a name"
+        return _fail(FAILED, f"{path}: {error.strerror}")
     return DONE
 
 
@@ -165,23 +164,21 @@ def _fail(status: int, message: str) -> int:
 def _print_dumps(options: Options) -> None:
     write(sys.stdout, [])  # fails now if stdout is closed
     render = _renderer(options["--format"])
-    if "--execd" not in options:
-        with _opened(options) as (client, time_of_dump):
-            _print_dump(options, render, client, time_of_dump)
-        return
+    execd = "--execd" in options
     # One client does all dumps. After a failure the next newline opens a new one, because the module may be loaded now.
-    signals = newlines(sys.stdin)
-    for _ in signals:
+    signals = newlines(sys.stdin) if execd else iter([None])
+    for signal in signals:
         try:
-            with _opened(options) as (client, time_of_dump):
-                _print_dump(options, render, client, time_of_dump)
-                for _ in signals:
-                    _print_dump(options, render, client, time_of_dump)
+            with _opened(options) as (client, clock):
+                for _ in chain([signal], signals):
+                    _print_dump(options, render, client, clock)
         except IPVSError as error:
+            if not execd:
+                raise
             _fail(FAILED, str(error))
 
 
-def _print_dump(options: Options, render: Render, client: Client, time_of_dump: "typing.Optional[int]") -> None:
+def _print_dump(options: Options, render: Render, client: Client, clock: Callable[[], int]) -> None:
     format = options["--format"]
     rest: dict[str, typing.Any] = {}
     for name in FORMATS[format][2]:
@@ -192,7 +189,7 @@ def _print_dump(options: Options, render: Render, client: Client, time_of_dump: 
                 raise
     report = Report(
         [(service, None) for service in client.services()] if "--services-only" in options else client.dump(),
-        time.time_ns() if time_of_dump is None else time_of_dump,
+        clock(),
         netns=os.fsencode(options["--netns"]).decode(errors="backslashreplace") if "--netns" in options else None,
         all_fields="--all-fields" in options,
         aggregate="--aggregate" in options,
@@ -211,45 +208,38 @@ def _renderer(format: str) -> Render:
 
 
 @contextmanager
-def _opened(options: Options) -> "Iterator[tuple[Client, typing.Optional[int]]]":
-    """Open a client. Yield it with the time of its dumps, or with None if each has its own."""
-    netns, load_module = options.get("--netns"), "--load-module" in options
+def _opened(options: Options) -> Iterator[tuple[Client, Callable[[], int]]]:
+    """Open a client. Yield it with a function that returns the time of its next dump."""
+    transport: AbstractContextManager[Transport]
     if "--replay" in options:
-        with _replay(options["--replay"]) as client_and_time:
-            yield client_and_time
+        transport = _replay(options["--replay"])
     elif "--record" in options:
-        with (
-            _recorder(options["--record"], netns) as recorder,
-            Client(load_module=load_module, transport=recorder) as client,
-        ):
-            yield client, None
+        transport = _recorder(options["--record"], options.get("--netns"))
     else:
-        with Client(netns=netns, load_module=load_module) as client:
-            yield client, None
+        transport = closing(NetlinkSocket(netns=options.get("--netns")))
+    with transport as opened, Client(load_module="--load-module" in options, transport=opened) as client:
+        time_of_capture = getattr(opened, "time", None)
+        yield client, time.time_ns if time_of_capture is None else lambda: time_of_capture
 
 
 @contextmanager
-def _replay(path: str) -> Iterator[tuple[Client, int]]:
-    """Open a capture. Every error about it names the file."""
+def _replay(path: str) -> Iterator[Transport]:
+    """Open a capture. Every error about its contents names the file."""
     from .capture import Replay
 
     try:
         with open(path, "rb") as file:
-            try:
-                replay = Replay(file)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, path) from None
-        with Client(transport=replay) as client:
-            yield client, replay.time
+            replay = Replay(file)
+        yield replay
     except DecodeError as error:
         raise DecodeError(f"{path}: {error.what}", error.todo) from None
 
 
 @contextmanager
-def _recorder(path: str, netns: "typing.Optional[str]") -> "Iterator[Recorder]":
+def _recorder(path: str, netns: "typing.Optional[str]") -> Iterator[Transport]:
     """Open a socket, and at the end write to a file what passed through it.
 
-    The recording of a dump that failed is kept. If the process is killed, the file is empty.
+    The recording of a dump that failed is kept. If the process is killed, or the disk is full, the file is empty.
     """
     from .capture import Recorder
 
@@ -259,15 +249,10 @@ def _recorder(path: str, netns: "typing.Optional[str]") -> "Iterator[Recorder]":
         try:
             yield Recorder(socket, recording)
         finally:
-            _save(recording, file)
-
-
-def _save(recording: BytesIO, file: "typing.BinaryIO") -> None:
-    """Write all of it, or leave an empty file."""
-    try:
-        with file:
-            file.write(recording.getvalue())
-    except OSError as error:
-        if os.path.isfile(file.name):  # not a device
-            os.truncate(file.name, 0)
-        raise OSError(error.errno, error.strerror, file.name) from None
+            try:
+                with file:
+                    file.write(recording.getvalue())
+            except OSError:
+                if os.path.isfile(path):  # not a device
+                    os.truncate(path, 0)
+                raise
