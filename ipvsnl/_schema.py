@@ -7,12 +7,11 @@ _decode.py and _encode.py derive their tables from these lines. CONTRIBUTING.md 
 kernel.
 """
 
+from collections.abc import Sequence
+
+from ._dataclass import dataclass
 from .attrs import Kind, Nest, Scalar, binary, s32, text, u8, u16, u32, u64
 from .errors import DecodeError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 FAMILY_NAME = "IPVS"
 
@@ -72,6 +71,7 @@ class SplitAddress(Kind):
         return "3sB12s" if size == 16 else ""
 
 
+@dataclass
 class Attribute:
     """One attribute: its number, name and kind, and the field of the model that holds it.
 
@@ -79,30 +79,19 @@ class Attribute:
     counts `counted` ones, so no request carries them.
     """
 
-    def __init__(
-        self,
-        number: int,
-        name: str,
-        kind: "Kind",
-        field: str,
-        *,
-        optional: bool = False,
-        identity: bool = False,
-        counted: bool = False,
-    ) -> None:
-        self.number = number
-        self.name = name
-        self.kind = kind
-        self.field = field
-        self.optional = optional
-        self.identity = identity
-        self.counted = counted
+    number: int
+    name: str
+    kind: Kind
+    field: str
+    optional: bool = False
+    identity: bool = False
+    counted: bool = False
 
 
 class Table(Nest):
     """Attributes in the order in which the kernel sends them."""
 
-    def __init__(self, prefix: str, attributes: "Sequence[Attribute]") -> None:
+    def __init__(self, prefix: str, attributes: Sequence[Attribute]) -> None:
         super().__init__(prefix, {attribute.number: (attribute.name, attribute.kind) for attribute in attributes})
         self.attributes = attributes
 
