@@ -49,14 +49,10 @@ def dest_settings(destination: Destination) -> str:
     text = f" -r {endpoint(destination.address, destination.port)} {FORWARDING.get(destination.forwarding, '(null)')}"
     text += f" -w {destination.weight}"
     if destination.forwarding == "tunnel":
-        text += _tunnel(destination)
+        checksum = CHECKSUMS.get(destination.tunnel_flags, "")
+        types = {"ipip": "ipip", "gue": f"gue --tun-port {destination.tunnel_port}{checksum}", "gre": f"gre{checksum}"}
+        if destination.tunnel_type in types:
+            text += f" --tun-type {types[destination.tunnel_type]}"
     if destination.upper_threshold or destination.lower_threshold:
         text += f" -x {destination.upper_threshold} -y {destination.lower_threshold}"
     return text
-
-
-def _tunnel(destination: Destination) -> str:
-    checksum = CHECKSUMS.get(destination.tunnel_flags, "")
-    if destination.tunnel_type == "gue":
-        return f" --tun-type gue --tun-port {destination.tunnel_port}{checksum}"
-    return {"ipip": " --tun-type ipip", "gre": f" --tun-type gre{checksum}"}.get(destination.tunnel_type, "")
