@@ -83,7 +83,6 @@ FORMATS = {  # the module, imported when it is needed, its function, and the met
     "rate": ("listing", "render_rate", REST[:1]),
     "rules": ("rules", "render", ()),
 }
-STREAMED = {"line"}  # each line is complete; half of another document is useless
 FORMATS_OF = {"--aggregate": ("line", "json", "prometheus"), "--all-fields": ("line",)}
 
 Options = dict[str, str]  # by their long names; the value of an option without one is empty
@@ -195,7 +194,8 @@ def _print_dump(options: Options, render: Render, client: Client, clock: Callabl
         aggregate="--aggregate" in options,
         **rest,
     )
-    write(sys.stdout, render(report), whole="--execd" in options or format not in STREAMED)
+    whole = "--execd" in options or format != "line"  # each line is complete; half of another document is useless
+    write(sys.stdout, render(report), whole)
 
 
 def _renderer(format: str) -> Render:

@@ -16,6 +16,7 @@ from conftest import PYTHONS, run_python
 
 import ipvsnl
 from ipvsnl import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags, testing
+from ipvsnl._dataclass import dataclass
 
 STATS = Stats(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 SERVICE = Service("inet", "tcp", "10.0.0.1", 80, None, "rr", ServiceFlags(0x43), 300, 24, "sip", STATS)
@@ -74,6 +75,17 @@ def test_a_twin_is_another_object_of_equal_value(example: object, again) -> None
 def test_a_change_in_any_field_makes_it_unequal(example: object) -> None:
     for field in dataclasses.fields(example):  # type: ignore[arg-type]
         assert dataclasses.replace(example, **{field.name: "something else"}) != example  # type: ignore[type-var]
+
+
+def test_the_last_fields_may_have_defaults() -> None:
+    @dataclass
+    class Point:
+        x: int
+        y: int = 2
+
+    assert (Point(1), Point(1, 3).y) == (Point(1, 2), 3)
+    with pytest.raises(TypeError):
+        Point()  # type: ignore[call-arg]
 
 
 def test_equal_values_of_different_classes_are_unequal() -> None:

@@ -60,9 +60,7 @@ def _listing(
 
 def in_order(report: Report, text: Callable[[Service, list[Destination]], str]) -> list[str]:
     """Return the text of each service and its real servers, both in the order of their keys."""
-    texts = []
-    for service, pool in report.entries:
-        texts.append((service.key, text(service, sorted(pool or [], key=_place))))
+    texts = [(service.key, text(service, sorted(pool or [], key=_place))) for service, pool in report.entries]
     return [text for _, text in sorted(texts)]
 
 
