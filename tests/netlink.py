@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from typing import Any, NamedTuple, Union
 
@@ -28,8 +28,8 @@ NLA_F_NESTED, NLA_F_NET_BYTEORDER = 0x8000, 0x4000
 
 NLCTRL, NEWFAMILY, GETFAMILY = 0x10, 1, 3
 IPVS = 0x20  # the id that the scripted kernel gives to IPVS; real ones differ
-NEW_SERVICE, GET_SERVICE, NEW_DEST, GET_DEST, NEW_DAEMON, GET_DAEMON = 1, 4, 5, 8, 9, 11
-SET_CONFIG, GET_CONFIG, SET_INFO, GET_INFO = 12, 13, 14, 15
+NEW_SERVICE, SET_SERVICE, DEL_SERVICE, GET_SERVICE, NEW_DEST, SET_DEST, DEL_DEST, GET_DEST = range(1, 9)
+NEW_DAEMON, DEL_DAEMON, GET_DAEMON, SET_CONFIG, GET_CONFIG, SET_INFO, GET_INFO, ZERO, FLUSH = range(9, 18)
 
 CMD_SERVICE, CMD_DEST, CMD_DAEMON = 1, 2, 3
 
@@ -190,6 +190,22 @@ def family(id: int, name: str) -> bytes:
     """The attributes of a family as nlctrl lists it, with those that ipvsnl does not need."""
     operations: Tree = [(1, [(1, u32(GET_SERVICE)), (2, u32(0x0B))])]
     return pack([(2, text(name)), (1, u16(id)), (3, u32(1)), (4, u32(0)), (5, u32(9)), (6, operations)])
+
+
+def messages(datagram: bytes) -> Iterator[bytes]:
+    """The messages of a datagram, each whole."""
+    while datagram:
+        length = header(datagram)[0]
+        yield datagram[:length]
+        datagram = datagram[length + -length % 4 :]
+
+
+def attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and payload of each attribute, without what types of nested ones are marked with."""
+    while payload:
+        length, type = struct.unpack_from("=HH", payload)
+        yield type & ~(NLA_F_NESTED | NLA_F_NET_BYTEORDER), payload[4:length]
+        payload = payload[length + -length % 4 :]
 
 
 class Request(NamedTuple):
