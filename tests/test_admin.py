@@ -7,11 +7,7 @@ import errno
 import io
 import pickle
 import re
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -522,18 +518,6 @@ def test_the_package_runs_no_program_and_loads_no_module() -> None:
     assert {"subprocess", "ctypes", "multiprocessing", "pty"}.isdisjoint(run_python(code).split())
     for path in (ROOT / "ipvsnl" / "admin").glob("*.py"):
         assert not re.search(r"\b(os|importlib|_posixsubprocess|load_module)\b", path.read_text()), path
-
-
-def test_without_the_folder_all_that_reads_works(tmp_path: Path) -> None:
-    for name in ("ipvsnl", "tests", "examples", "bench", "docs"):
-        if (ROOT / name).exists():
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "kernel", ".*"))
-    shutil.rmtree(tmp_path / "ipvsnl" / "admin")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    reading = ["test_client.py", "test_testing.py", "test_line_protocol.py", "test_genl.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *[f"tests/{name}" for name in reading]]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
 
 
 def test_a_recording_of_writes_replays_what_was_read() -> None:
