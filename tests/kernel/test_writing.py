@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -265,10 +264,11 @@ def test_a_daemon_and_mixed_families_exclude_each_other(admin: Admin) -> None:
 
 def test_an_interface_that_is_down(admin: Admin) -> None:
     run("ip", "link", "add", "d1", "type", "dummy")
-    down = Daemon("master", "d1", 7, None, None, None, None)
-    with pytest.raises(NetlinkError, match="d1") as caught:
-        admin.start_daemon(down)
-    assert caught.value.errno in (errno.ENETUNREACH, errno.ENODEV, errno.EADDRNOTAVAIL)
+    down = replace(writes.MASTER, mcast_ifn="d1")
+    assert "d1 is down" in str(refused(lambda: admin.start_daemon(down), errno.ENETUNREACH))
+    run("ip", "link", "set", "d1", "up")
+    admin.start_daemon(down)  # an address is not necessary
+    assert "mcast=d1" in daemons()
 
 
 def test_flush_leaves_other_namespaces_alone(admin: Admin) -> None:
@@ -298,17 +298,6 @@ class Counting(NetlinkSocket):
     def send(self, request: bytes) -> None:
         self.sent += 1
         super().send(request)
-
-
-def test_ten_thousand_real_servers() -> None:
-    transport = Counting()
-    with Admin(transport=transport) as admin:
-        services = [replace(WEB, port=port) for port in range(1, 101)]
-        before = transport.sent
-        admin.apply(plan([], [(service, dests(100)) for service in services]))
-        assert transport.sent - before == 101
-        assert sum(len(pool) for _, pool in admin.dump()) == 10_000
-    assert run("ipvsadm", "-Ln").count("\n  -> ") == 10_001  # with the title
 
 
 @pytest.mark.parametrize("bad", [[0], [124], [249], range(1000)], ids=["first", "middle", "last", "all"])
@@ -348,29 +337,6 @@ def test_services_of_others_are_left_alone(admin: Admin) -> None:
     assert theirs in saved()
     admin.apply(plan(admin.dump(), [(WEB, [MASQ])], prune=True))
     assert saved() == f"-A {S} -s rr\n-a {S} -r 192.0.2.1:80 -m -w 1\n"
-
-
-def test_a_pool_is_never_empty_while_it_is_replaced(admin: Admin) -> None:
-    old, new = dests(200), dests(400)[200:]
-    admin.apply(plan([], [(WEB, old)]))
-    counts: set[int] = set()
-    stop = threading.Event()
-
-    def watch() -> None:
-        with Client() as client:
-            while not stop.is_set():
-                counts.add(len(client.dests(WEB.key)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        eventually(lambda: counts)
-        admin.apply(plan(admin.dump(), [(WEB, new)]))
-    finally:
-        stop.set()
-        watcher.join()
-    assert min(counts) > 0
-    assert sorted(dest.address for dest in admin.dests(WEB.key)) == sorted(dest.address for dest in new)
 
 
 @pytest.mark.parametrize("seed", range(12))
