@@ -17,6 +17,8 @@ from .attrs import HEADER, NLA_ALIGNTO, split
 from .errors import DecodeError
 from .model import Daemon, Destination, Service, ServiceFlags, Stats, Timeouts
 
+NO_UNICAST = ("255.255.255.255", "127.255.255.255", "::ffff:", "fe80:")  # beside multicast and unspecified addresses
+
 Entry = tuple[Service, list[Destination]]
 
 
@@ -155,8 +157,8 @@ def _new_dest(state: State, attributes: bytes) -> None:
     pool, dest = _parse_full_dest(state, attributes)
     _refuse_if(dest.key in [each.key for each in pool], errno.EEXIST)
     address = ip_address(dest.address)
-    is_broadcast = dest.address in ("255.255.255.255", "127.255.255.255")
-    _refuse_if(address.is_multicast or address.is_unspecified or is_broadcast, errno.EINVAL)
+    _refuse_if(address.is_multicast or address.is_unspecified, errno.EINVAL)
+    _refuse_if(dest.address.startswith(NO_UNICAST), errno.EINVAL)
     pool.insert(0, dest)  # as the kernel does
 
 
@@ -186,7 +188,7 @@ def _set_config(state: State, attributes: bytes) -> None:
 def _new_daemon(state: State, attributes: bytes) -> None:
     daemon = decode_daemon(_nested("DAEMON", attributes))
     group = daemon.mcast_group or "224.0.0.81"
-    _refuse_if(not ip_address(group).is_multicast, errno.EINVAL)
+    _refuse_if(len(daemon.mcast_ifn) > 15 or not ip_address(group).is_multicast, errno.EINVAL)
     is_mixed = any(dest.address_family != service.address_family for service, pool in state.entries for dest in pool)
     _refuse_if(is_mixed, errno.EINVAL)
     _refuse_if(daemon.mcast_ifn not in state.interfaces, errno.ENODEV)
@@ -200,7 +202,8 @@ def _new_daemon(state: State, attributes: bytes) -> None:
 
 def _del_daemon(state: State, attributes: bytes) -> None:
     number = COMMAND.decode(_nested("DAEMON", attributes))["DAEMON"]["STATE"]
-    name = _schema.DAEMON_STATES.get(number)
+    _refuse_if(number not in _schema.DAEMON_STATES, errno.EINVAL)
+    name = _schema.DAEMON_STATES[number]
     del state.daemons[_position(name, (daemon.state for daemon in state.daemons), errno.ESRCH)]
 
 

@@ -109,7 +109,7 @@ class Kernel(State):
         if not self.loaded or self.refusing:
             return self.refusing or errno.ENOENT, 0, []
         command, attributes = message.command(), message.attributes()
-        if command in WRITES:
+        if command in WRITES and not _is_dump(message):
             return carry_out(self, command, attributes), 0, []
         if command not in READS:
             return errno.EOPNOTSUPP, 0, []

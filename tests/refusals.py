@@ -257,6 +257,7 @@ REQUESTS = {
        for ip in ("0.0.0.0", "224.0.0.1", "239.255.255.255", "255.255.255.255", "127.255.255.255")},
     **{f"a real server {ip}": Request(NEW_DEST, KEY6 + dest6(ip), EINVAL)
        for ip in ("::", "ff02::1", "::ffff:192.0.2.1", "fe80::1")},
+    "a real server 127.0.0.1": Request(NEW_DEST, KEY + dest(ADDR=address("127.0.0.1"))),
     "an edit of 224.0.0.1": Request(SET_DEST, KEY + dest(ADDR=address("224.0.0.1")), ENOENT),
 
     # ZERO, FLUSH, SET_CONFIG.
@@ -287,6 +288,10 @@ REQUESTS = {
     "no interface": Request(NEW_DAEMON, daemon(MCAST_IFN=text("")), ENODEV),
     "a group that is not multicast": Request(NEW_DAEMON, daemon(MCAST_GROUP=address("10.0.0.1")[:4]), EINVAL),
     "an IPv6 group that is not multicast": Request(NEW_DAEMON, daemon(MCAST_GROUP6=address("2001:db8::1")), EINVAL),
+    "the group before the interface":
+        Request(NEW_DAEMON, daemon(MCAST_GROUP=address("10.0.0.1")[:4], MCAST_IFN=text("nosuch0")), EINVAL),
+    "ENODEV before the state": Request(NEW_DAEMON, daemon(STATE=u32(3), MCAST_IFN=text("nosuch0")), ENODEV),
+    "ENODEV before EEXIST": Request(NEW_DAEMON, daemon(MCAST_IFN=text("nosuch0")), ENODEV, before=(MASTER,)),
     "a sync id of 256": Request(NEW_DAEMON, daemon(SYNC_ID=u32(256))),
     "the end of no DAEMON": Request(DEL_DAEMON, [], EINVAL),
     "the end of a daemon without STATE": Request(DEL_DAEMON, daemon(STATE=None), EINVAL),

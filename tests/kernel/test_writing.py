@@ -20,7 +20,6 @@ import pytest
 import writes
 from director import REAL, VIP, configure, eventually, set_up_addresses, set_up_void, talk
 from linux import CAP_NET_ADMIN, become_nobody, enter_user_namespace, in_child, run
-from refusals import FIRST_OF_TWO
 from writes import ABSENT, GUE, LIMITED, MARK, MARK6, MASQ, OTHER, SIP, SIX, WEB
 
 from ipvsnl import (
@@ -35,7 +34,6 @@ from ipvsnl import (
 )
 from ipvsnl.admin import Admin, ApplyError, Change, DestinationConfig, Drain, ServiceConfig, parse_rules, plan
 from ipvsnl.formats import Report, rules
-from ipvsnl.genl import Connection
 from ipvsnl.transport import NetlinkSocket
 
 S = "-t 10.0.0.1:80"
@@ -83,16 +81,6 @@ def test_each_write_has_the_outcome_of_the_scenario(admin: Admin) -> None:
         assert (name, getattr(error, "what", None)) == (name, step.what)
     assert ours(admin) == writes.RULES
     assert run("ipvsadm", "-Ln", "--timeout") == "Timeout (tcp tcpfin udp): 900 60 30\n"
-
-
-def test_of_two_errors_the_kernel_reports_the_first(admin: Admin) -> None:
-    admin.add_service(WEB)
-    connection = Connection(NetlinkSocket())
-    (family,) = connection.families("IPVS")
-    for number, command, attributes in FIRST_OF_TWO:
-        with pytest.raises(NetlinkError) as caught:
-            connection.request(family.id, command, attributes, reply=0, doing="writing")
-        assert (caught.value.errno, command, attributes) == (number, command, attributes)
 
 
 def test_a_service_is_added_once(admin: Admin) -> None:
