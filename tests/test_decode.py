@@ -12,7 +12,15 @@ import pytest
 from trees import CHANGES, DESTINATION, NARROW, SERVICE, WIDE, without
 
 from ipvsnl import DecodeError, Destination, Service, ServiceFlags, Stats, TunnelFlags
-from ipvsnl._decode import decode_daemon, decode_destination, decode_info, decode_key, decode_service, decode_timeouts
+from ipvsnl._decode import (
+    SERVICE_ROWS,
+    decode_daemon,
+    decode_destination,
+    decode_info,
+    decode_key,
+    decode_service,
+    decode_timeouts,
+)
 
 NO_STATS = Stats(*netlink.NO_STATS)
 
@@ -285,9 +293,10 @@ def test_a_real_server_of_an_unknown_family_is_a_decode_error() -> None:
 # The rest of what IPVS says.
 
 
-def test_the_version_is_a_byte_each() -> None:
-    info = decode_info(netlink.pack([(1, netlink.u32(0x010203)), (2, netlink.u32(4096)), (9, b"new")]))
-    assert (info.version, info.connection_table_size) == ("1.2.3", 4096)
+@pytest.mark.parametrize("code, version", [(0x010203, "1.2.3"), (0xFFFFFF, "255.255.255"), (0x020000, "2.0.0")])
+def test_the_version_is_a_byte_each(code: int, version: str) -> None:
+    info = decode_info(netlink.pack([(1, netlink.u32(code)), (2, netlink.u32(4096)), (9, b"new")]))
+    assert (info.version, info.connection_table_size) == (version, 4096)
 
 
 def test_timeouts_of_protocols_that_are_not_compiled_in_are_0() -> None:
@@ -331,4 +340,17 @@ def test_the_key_of_a_mark_has_zeros_for_all_else(family: int, mark: int) -> Non
     assert decode_key(message) == (mark, family, 0, b"", 0)
 
 
-# genl and attrs: limits
+def identity(**changes: Any) -> Any:
+    return SERVICE_ROWS.identity(SERVICE_ROWS.row(netlink.pack(netlink.service(**changes))))
+
+
+def test_the_identity_of_an_ipv4_service_has_four_bytes_of_the_address() -> None:
+    """_decode: the kernel compares no more of it (ip_vs_addr_equal())."""
+    assert identity(ADDR=b"\x0a\0\0\1" + b"\xff" * 12) == identity(ADDR=b"\x0a\0\0\1" + bytes(12))
+    assert identity(ADDR=b"\x0a\0\0\2" + bytes(12)) != identity(ADDR=b"\x0a\0\0\1" + bytes(12))
+
+
+def test_the_identity_of_an_ipv6_service_has_the_whole_address() -> None:
+    """_decode: two addresses of one network are two services."""
+    one, other = (identity(AF=netlink.u16(10), ADDR=netlink.address(f"2001:db8::{host}")) for host in (1, 2))
+    assert one != other

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import changing
 import netlink
@@ -324,3 +325,46 @@ def test_a_second_socket_that_cannot_be_opened_is_an_error(error: OSError) -> No
     with pytest.raises(NetlinkError, match="opening one more socket") as caught:
         client.services()
     assert (type(caught.value), caught.value.errno) == (NetlinkError, error.errno or 0)
+
+
+# _dump: sockets, and the ends of datagrams
+
+
+def test_the_sockets_of_a_round_are_closed_before_the_next_round() -> None:
+    """_dump: however often a list is dumped, a client has at most three sockets open for it."""
+    kernel = changing.Kernel(1, 100, memory=changing.pages)
+    sockets: list[changing.Socket] = []
+    most = 0
+
+    def open_one(*arguments: Any) -> changing.Socket:
+        nonlocal most
+        sockets.append(changing.Socket(kernel))
+        most = max(most, sum(not each.file.closed for each in sockets))
+        return sockets[-1]
+
+    with patch("socket.socket", open_one), pytest.raises(DumpInterruptedError):
+        kernel.read(changing.reader(kernel))
+    assert len(sockets) > 100 and most == 3
+    assert [each.file.closed for each in sockets[1:]] == [True] * (len(sockets) - 1)
+
+
+@pytest.mark.parametrize("missing, dumps", [(0, 1), (1, 2)])
+def test_a_datagram_with_space_for_the_largest_message_ends_a_list(missing: int, dumps: int) -> None:
+    """_dump: one dump is enough if 512 more bytes would have fitted; with one byte less there is a second one."""
+    kernel = Noting([(SERVICE, [])])
+    kernel.room = len(netlink.message(netlink.IPVS, netlink.pack(SERVICE), command=netlink.NEW_SERVICE)) + 512 - missing
+    assert len(Client(transport=kernel).services()) == 1
+    assert 1 + len(kernel.offers) == dumps
+
+
+def test_a_message_without_its_padding_at_the_end_of_a_datagram_is_read() -> None:
+    """_dump: the offset is then behind the end of the datagram."""
+    cut = netlink.message(netlink.IPVS, netlink.pack([*SERVICE, (99, b"new")]), command=netlink.NEW_SERVICE)[:-1]
+    cut = netlink.u32(len(cut)) + cut[4:]
+
+    def answer(request: netlink.Request) -> "list[netlink.Reply] | None":
+        if request.type != netlink.IPVS:
+            return None
+        return [netlink.readdress(cut, seq=request.seq), netlink.done(seq=request.seq)]
+
+    assert len(Client(transport=netlink.IPVSKernel(special=answer)).services()) == 1

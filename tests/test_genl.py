@@ -444,3 +444,28 @@ def test_a_message_of_another_command_or_family_is_no_reply(type: int, command: 
     message = genl.Message(type, 0, 1, 1, bytes([command, 1, 0, 0]))
     with pytest.raises(DecodeError, match="that is not the reply 4 of family 49"):
         genl.expect(message, 0x31, 4, "asking")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOMEM])
+def test_an_end_with_an_errno_and_no_more_is_an_error(number: int) -> None:
+    """genl: the comparison of a whole NLMSG_DONE includes its errno."""
+    client, _ = connection(tell(b"good"), netlink.done(number))
+    with pytest.raises(NetlinkError) as caught:
+        dump(client)
+    assert caught.value.errno == number
+
+
+def test_after_the_last_sequence_number_comes_the_first() -> None:
+    """genl: a sequence number has 32 bits, and is never 0, because the kernel's own messages have that."""
+    kernel = netlink.ScriptedKernel(lambda request: [tell(b"good", seq=request.seq)])
+    client = Connection(kernel)
+    client.seq = 2**32 - 2
+    assert [ask(client), ask(client)] == [b"good"] * 2
+    assert [request.seq for request in kernel.requests] == [2**32 - 1, 1]
+
+
+def test_unknown_flags_of_an_end_do_not_matter() -> None:
+    """genl: only NLM_F_ACK_TLVS says that attributes follow."""
+    payload = netlink.s32(-errno.EINVAL) + bytes(16) + netlink.attribute(1, netlink.text("not a text"))
+    for flags in (0x400, 0x8000, netlink.NLM_F_MULTI):
+        assert result(netlink.message(netlink.NLMSG_ERROR, payload, flags=flags)) == (errno.EINVAL, None)

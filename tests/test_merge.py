@@ -86,6 +86,17 @@ def test_no_length_is_blind(services: bool, offer: int) -> None:
         assert kernel.dumps <= 6, length
 
 
+@pytest.mark.parametrize("length", [150, 238, 331])
+def test_rounds_differ_in_what_their_new_sockets_offer(length: int) -> None:
+    """_dump: Linux 4.9 to 4.11 do not tell the room, so at these lengths the last windows of one round tell nothing."""
+    kernel = Once(length, length, tells=False)
+    with sockets_of(kernel):
+        made = reader(kernel)
+        kernel.deletion = 1
+        assert set(kernel.read(made)) >= set(kernel.staying)
+    assert kernel.dumps == 6
+
+
 @pytest.mark.parametrize("change", ["deletion", "addition"])
 @pytest.mark.parametrize("length", [11, 12, 21, 23, 44, 92, 181])
 def test_no_single_change_loses_an_entry_if_one_allocation_fails(length: int, change: str) -> None:
@@ -351,3 +362,47 @@ def test_the_page_of_a_new_socket_does_not_mean_that_memory_is_short(rooms: "lis
 
 
 # _dump and client: the offers of new sockets
+
+
+def test_while_memory_is_short_one_round_in_three_asks_for_large_datagrams() -> None:
+    """_merge: perhaps only some allocations fail, and large windows are then merged sooner."""
+    asked: list[bool] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        asked.append(large)
+        return [iter([full([0]), full([1])]), iter([full([0]), full([1])])]
+
+    with pytest.raises(DumpInterruptedError, match="memory is too short"):
+        settle([full([0]), full([1])], [full([0]), full([1])], pair, lambda entry: entry, resizes=False)
+    rounds = range(len(asked) - 2)
+    assert [sum(asked[number : number + 3]) for number in rounds] == [1] * len(rounds)
+
+
+def is_merged(window: "list[int]", first: "list[int]", second: "list[int]") -> bool:
+    """Tell whether a window is taken to show the order that these two dumps, with nothing in common, have shown."""
+    rounds: list[int] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        rounds.append(number)
+        end = short([window[-1], *first[:20]])  # it is connected if the window is
+        return [iter([full(window), end] if number == 0 else [short([0])])]
+
+    settle([full(first)], [full(second)], pair, lambda entry: entry, resizes=True)
+    return rounds == [0]
+
+
+@pytest.mark.parametrize("in_order, merged", [(15, False), (20, False), (21, True)])
+def test_half_of_a_window_in_the_known_order_is_enough(in_order: int, merged: bool) -> None:
+    """_merge: 20 of 40 entries follow another one; a window with less shows another order."""
+    window = [*range(in_order), *range(150, 110 + in_order, -1)]
+    assert len(window) == 40
+    assert is_merged(window, list(range(200)), list(range(1000, 1024))) == merged
+
+
+@pytest.mark.parametrize("pairs", [[(-8, 1), (-6, 3), (-4, 5), (-2, 7)], [(-1, 4), (-2, 3), (-3, 2), (-4, 1), (-5, 0)]])
+def test_the_end_of_one_dump_is_not_near_the_head_of_another(pairs: "list[tuple[int, int]]") -> None:
+    """_merge: what two dumps showed does not tell which entry follows which."""
+    first, second = list(range(248)), list(range(1000, 1024))
+    window = [entry for before, after in pairs for entry in (first[before], second[after])]
+    window += [first[200], first[100]][: 10 - len(window)]
+    assert not is_merged(window, first, second)
