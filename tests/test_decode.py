@@ -340,6 +340,14 @@ def test_the_key_of_a_mark_has_zeros_for_all_else(family: int, mark: int) -> Non
     assert decode_key(message) == (mark, family, 0, b"", 0)
 
 
+@pytest.mark.parametrize("family, address", [(2, "10.0.0.1"), (10, "2001:db8::1")])
+def test_the_key_of_an_address_has_0_for_the_mark(family: int, address: str) -> None:
+    """_decode: the key from a message is that of the service."""
+    packed = netlink.address(address)
+    message = netlink.pack(netlink.service(AF=netlink.u16(family), ADDR=packed, NETMASK=netlink.u32(128)))
+    assert decode_key(message) == (0, family, 6, packed[: 4 if family == 2 else 16], 80) == decode_service(message).key
+
+
 def identity(**changes: Any) -> Any:
     return SERVICE_ROWS.identity(SERVICE_ROWS.row(netlink.pack(netlink.service(**changes))))
 

@@ -353,6 +353,20 @@ def test_a_dump_that_goes_on_after_another_question_is_an_error(other: "Callable
     assert caught.value.errno == errno.ECANCELED
 
 
+def test_a_later_request_shows_although_sequence_numbers_begin_again() -> None:
+    """genl: the later request has the smaller number."""
+    kernel = netlink.ScriptedKernel(
+        lambda request: [tell(b"1111", seq=request.seq), tell(b"2222", seq=request.seq), netlink.done(seq=request.seq)]
+    )
+    client = Connection(kernel)
+    client.seq = 2**32 - 2
+    messages = begin(client)
+    next(messages)
+    ask(client)
+    with pytest.raises(NetlinkError, match="one after the other"):
+        next(messages)
+
+
 def test_a_connection_goes_on_after_a_kernel_that_did_not_answer_in_time() -> None:
     client, kernel = connection()
     with pytest.raises(NetlinkError):
@@ -469,3 +483,9 @@ def test_unknown_flags_of_an_end_do_not_matter() -> None:
     payload = netlink.s32(-errno.EINVAL) + bytes(16) + netlink.attribute(1, netlink.text("not a text"))
     for flags in (0x400, 0x8000, netlink.NLM_F_MULTI):
         assert result(netlink.message(netlink.NLMSG_ERROR, payload, flags=flags)) == (errno.EINVAL, None)
+
+
+@pytest.mark.parametrize("name", [name for name in vars(netlink) if name.startswith(("NLM_F_", "NLMSG_"))])
+def test_each_flag_and_type_has_the_number_of_the_kernel(name: str) -> None:
+    """genl: include/uapi/linux/netlink.h"""
+    assert getattr(genl, name) == getattr(netlink, name)

@@ -347,7 +347,10 @@ def test_what_is_connected_in_the_known_order_counts_in_the_next_round() -> None
     assert rounds == [0]
 
 
-@pytest.mark.parametrize("rooms, large", [([3328], True), ([3328, 32000], True), ([3328, 3328, 3328], False)])
+@pytest.mark.parametrize(
+    "rooms, large",
+    [([3328], True), ([3328, 32000], True), ([3328, 3328, 32000], True), ([3328, 3328, 3328], False)],
+)
 def test_the_page_of_a_new_socket_does_not_mean_that_memory_is_short(rooms: "list[int]", large: bool) -> None:
     """_merge: memory is short if later datagrams are pages, because the first of a new socket always is one."""
     asked: list[bool] = []
@@ -399,10 +402,41 @@ def test_half_of_a_window_in_the_known_order_is_enough(in_order: int, merged: bo
     assert is_merged(window, list(range(200)), list(range(1000, 1024))) == merged
 
 
-@pytest.mark.parametrize("pairs", [[(-8, 1), (-6, 3), (-4, 5), (-2, 7)], [(-1, 4), (-2, 3), (-3, 2), (-4, 1), (-5, 0)]])
-def test_the_end_of_one_dump_is_not_near_the_head_of_another(pairs: "list[tuple[int, int]]") -> None:
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(-8, 1), (-6, 3), (-4, 5), (-2, 7)],
+        [(-1, 4), (-2, 3), (-3, 2), (-4, 1), (-5, 0)],
+        [(0, 1), (2, 3), (4, 5), (6, 7)],
+    ],
+)
+def test_an_entry_of_one_dump_is_not_near_one_of_another(pairs: "list[tuple[int, int]]") -> None:
     """_merge: what two dumps showed does not tell which entry follows which."""
     first, second = list(range(248)), list(range(1000, 1024))
     window = [entry for before, after in pairs for entry in (first[before], second[after])]
     window += [first[200], first[100]][: 10 - len(window)]
     assert not is_merged(window, first, second)
+
+
+@pytest.mark.parametrize(
+    "known, step, merged",
+    [(25, 1, True), (25, 2, False), (39, 2, True), (39, 3, False), (200, 7, True), (400, 8, True), (400, 9, False)],
+)
+def test_the_longer_a_list_the_further_a_following_entry_may_be(known: int, step: int, merged: bool) -> None:
+    """_merge: in a short list entries are close by chance, in a long one others come and go between them."""
+    window = list(range(0, known, step))
+    assert is_merged(window, list(range(known)), [1000]) == merged
+
+
+def test_two_equal_dumps_with_a_repeat_prove_nothing() -> None:
+    """_merge: an entry that comes twice in a dump was moved during it."""
+    first = [full([0, 1, 2]), short([0, 3])]
+    second = [full([0, 1]), short([2, 0, 3])]
+    rounds: list[int] = []
+
+    def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+        rounds.append(number)
+        return [iter([short([1, 2, 0, 3])])]
+
+    found = settle(first, second, pair, lambda entry: entry, resizes=False)
+    assert sorted(found) == [0, 1, 2, 3]
