@@ -489,3 +489,16 @@ def test_unknown_flags_of_an_end_do_not_matter() -> None:
 def test_each_flag_and_type_has_the_number_of_the_kernel(name: str) -> None:
     """genl: include/uapi/linux/netlink.h"""
     assert getattr(genl, name) == getattr(netlink, name)
+
+
+def test_an_end_that_is_cut_off_is_a_decode_error() -> None:
+    """genl: what an earlier datagram left in the buffer does not complete it."""
+    client, _ = connection(netlink.done()[:16])
+    with pytest.raises(DecodeError, match="says 20 bytes, 16 are left"):
+        dump(client)
+
+
+def test_a_family_may_have_any_id() -> None:
+    """genl: ids go up to 1023 (GENL_MAX_ID)."""
+    message = genl.Message(int("1023"), 0, 1, 1, bytes([4, 1, 0, 0]))
+    assert genl.expect(message, int("1023"), 4, "asking") is message
