@@ -182,6 +182,11 @@ def test_a_dump_may_be_done_in_the_datagram_of_its_data() -> None:
     assert dump(client) == [b"1111"]
 
 
+def test_a_message_without_its_padding_ends_a_datagram_of_a_dump() -> None:
+    client, _ = connection(tell(b"1111") + tell(b"22222")[:-3], tell(b"3333"), netlink.done())
+    assert dump(client) == [b"1111", b"22222", b"3333"]
+
+
 def test_a_request_is_answered_by_one_message() -> None:
     client, _ = connection(tell(b"1111", flags=0))
     assert ask(client) == b"1111"
@@ -283,6 +288,7 @@ def test_a_failing_socket_is_a_netlink_error(number: int) -> None:
         netlink.message(FAMILY + 1, b"", command=TELL),
         netlink.message(FAMILY, b"", command=TELL + 1),
         netlink.message(FAMILY, b""),
+        netlink.message(0, b""),
         netlink.message(4, b"overrun!"),
     ],
 )

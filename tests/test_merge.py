@@ -293,6 +293,12 @@ def short(entries: "list[int]") -> Window:
     return Window(entries, 1000, 32000)
 
 
+@pytest.mark.parametrize("size, had_room", [(31488, True), (31489, False)])
+def test_a_window_had_room_if_512_more_bytes_would_have_fitted(size: int, had_room: bool) -> None:
+    """_merge: no message is larger (ip_vs_genl_fill_service(), ip_vs_genl_fill_dest())."""
+    assert Window([1], size, 32000).had_room() == had_room
+
+
 @pytest.mark.parametrize("length", [8, 20])
 def test_windows_in_two_orders_are_not_merged(length: int) -> None:
     """_merge: short windows note no positions, and long ones in another order end what was known."""
@@ -350,7 +356,10 @@ def test_what_is_connected_in_the_known_order_counts_in_the_next_round() -> None
 
 @pytest.mark.parametrize(
     "rooms, large",
-    [([3328], True), ([3328, 32000], True), ([3328, 3328, 32000], True), ([3328, 3328, 3328], False)],
+    [
+        *[([3328], True), ([3328, 32000], True), ([3328, 3328, 32000], True), ([3328, 3328, 3328], False)],
+        ([3328, SMALL_OFFER, SMALL_OFFER], True),  # more than a page
+    ],
 )
 def test_the_page_of_a_new_socket_does_not_mean_that_memory_is_short(rooms: "list[int]", large: bool) -> None:
     """_merge: memory is short if later datagrams are pages, because the first of a new socket always is one."""
@@ -401,6 +410,12 @@ def test_half_of_a_window_in_the_known_order_is_enough(in_order: int, merged: bo
     window = [*range(in_order), *range(150, 110 + in_order, -1)]
     assert len(window) == 40
     assert is_merged(window, list(range(200)), list(range(1000, 1024))) == merged
+
+
+@pytest.mark.parametrize("length, merged", [(5, False), (20, True)])
+def test_a_window_with_a_few_entries_does_not_tell_the_order(length: int, merged: bool) -> None:
+    """_merge: five entries may follow each other by chance."""
+    assert is_merged(list(range(length)), list(range(200)), [1000]) == merged
 
 
 def test_an_entry_of_one_dump_is_not_near_one_of_another() -> None:
