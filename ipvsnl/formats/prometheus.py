@@ -62,34 +62,34 @@ def render(report: Report) -> Iterator[str]:
 def _metrics(prefix: str, table: dict[str, tuple[str, str]], entries: list[tuple[str, object]]) -> Iterator[str]:
     for name, (field, meaning) in table.items():
         value = attrgetter(field)
-        samples = [f"{labels} {value(entry)}" for labels, entry in entries]
-        yield _metric(f"{prefix}_{name}", meaning, samples)
+        yield _metric(f"{prefix}_{name}", meaning, [(labels, value(entry)) for labels, entry in entries])
 
 
 def _of_this_ipvs(report: Report, netns: str) -> Iterator[str]:
     """Yield the metrics that belong to no service, if they are known."""
     if report.info is not None:
         version, size = report.info.version, report.info.connection_table_size
-        yield _metric("ipvs_info", "The version of IPVS.", [f'{{version="{version}"{netns}}} 1'])
+        yield _metric("ipvs_info", "The version of IPVS.", [(f'{{version="{version}"{netns}}}', 1)])
         labels = netns and f"{{{netns[1:]}}}"
-        yield _metric("ipvs_connection_table_size", "Buckets of the connection table.", [f"{labels} {size}"])
+        yield _metric("ipvs_connection_table_size", "Buckets of the connection table.", [(labels, size)])
     if report.timeouts is not None:
         names = type(report.timeouts).__match_args__
-        samples = [f'{{timeout="{name}"{netns}}} {getattr(report.timeouts, name)}' for name in names]
+        samples = [(f'{{timeout="{name}"{netns}}}', getattr(report.timeouts, name)) for name in names]
         yield _metric("ipvs_timeout_seconds", "How long an idle connection is kept.", samples)
     samples = []
     for daemon in report.daemons or []:
         interface = daemon.mcast_ifn.translate(ESCAPES)
-        samples.append(f'{{interface="{interface}"{netns},state="{daemon.state}",sync_id="{daemon.sync_id}"}} 1')
+        labels = f'{{interface="{interface}"{netns},state="{daemon.state}",sync_id="{daemon.sync_id}"}}'
+        samples.append((labels, 1))
     yield _metric("ipvs_sync_daemon", "A connection synchronization daemon that runs.", samples)
 
 
-def _metric(name: str, meaning: str, samples: list[str]) -> str:
-    """Return a metric with its samples, or nothing if it has none."""
+def _metric(name: str, meaning: str, samples: list[tuple[str, int]]) -> str:
+    """Return a metric with its samples, labels and value, or nothing if it has none."""
     if not samples:
         return ""
     type = "counter" if name.endswith("_total") else "gauge"
-    lines = "".join([f"{name}{sample}\n" for sample in samples])
+    lines = "".join([f"{name}{labels} {value}\n" for labels, value in samples])
     return f"# HELP {name} {meaning}\n# TYPE {name} {type}\n{lines}"
 
 
