@@ -19,8 +19,6 @@ cli                              the command line: main
 genl, attrs, transport, netns    generic netlink, for any family
 
 Modules with a leading underscore are private. Each module imports only modules below it (docs/internals.md).
-
-`TYPE_CHECKING = False` has its meaning for type checkers by that name. To import `typing` would slow each start.
 """
 
 import sys

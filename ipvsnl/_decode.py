@@ -6,34 +6,18 @@ the same rows. One loop makes services of rows, and another makes real servers.
 """
 
 from _socket import inet_ntop, ntohs
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from operator import itemgetter
 
+from . import _schema
 from ._key import ADDRESS_FAMILIES, ADDRESS_SIZES, FAMILY_NUMBERS, HOST_FAMILIES, PROTOCOLS, ServiceKey
-from ._schema import (
-    COMMAND,
-    DAEMON,
-    DAEMON_STATES,
-    DEST,
-    FORWARDING,
-    INFO,
-    SERVICE,
-    STATS,
-    STATS64,
-    TIMEOUTS,
-    TUNNEL_TYPES,
-    Table,
-)
+from ._typing import typing
 from .attrs import Nest, text
 from .errors import DecodeError
 from .model import Daemon, Destination, Info, Service, ServiceFlags, Stats, Timeouts, TunnelFlags
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any, Callable
-
-    Row = tuple[Any, ...]
+Row = tuple["typing.Any", ...]
 
 AF_INET = FAMILY_NUMBERS["inet"]
 ABSENT = b""  # in a row: an optional attribute that was not sent
@@ -51,14 +35,14 @@ class Rows:
     def __init__(
         self,
         name: str,
-        table: "Table",
-        make: "Callable[..., list[Any]]",
-        identity: "Callable[[Row], Row] | None" = None,
+        table: _schema.Table,
+        make: "Callable[..., list[typing.Any]]",
+        identity: "typing.Optional[Callable[[Row], Row]]" = None,
     ) -> None:
         self._name = name
         self._attributes = [attribute for attribute in table.attributes if attribute.field != "stats"]
         self.paths = [(f"{name}.{each.name}", each.optional) for each in self._attributes]
-        self.paths += [(f"{name}.STATS64.{each.name}", False) for each in STATS64.attributes]
+        self.paths += [(f"{name}.STATS64.{each.name}", False) for each in _schema.STATS64.attributes]
         columns = [(column, each) for each in self._attributes for column in each.kind.columns or (each.field,)]
         self.identifying = itemgetter(*[position for position, (_, each) in enumerate(columns) if each.identity])
         self.identity = identity or self.identifying
@@ -66,20 +50,20 @@ class Rows:
         self.telling = itemgetter(names.index("host" if "host" in names else "address"))
         self.make = make
 
-    def row(self, attributes: bytes) -> "Row":
+    def row(self, attributes: bytes) -> Row:
         """Decode the row of one message, attribute by attribute."""
-        values = COMMAND.decode(attributes)[self._name]
-        row: list[Any] = []
+        values = _schema.COMMAND.decode(attributes)[self._name]
+        row: list[typing.Any] = []
         for attribute in self._attributes:
             value = values.get(attribute.name, ABSENT) if attribute.optional else values[attribute.name]
             row += value if isinstance(value, tuple) else (value,)
         # Linux before 4.1 has counters of 32 bits only.
-        counters = values["STATS64"] if "STATS64" in values else STATS.decode(values["STATS"])
-        row += [counters[attribute.name] for attribute in STATS64.attributes]
+        counters = values["STATS64"] if "STATS64" in values else _schema.STATS.decode(values["STATS"])
+        row += [counters[attribute.name] for attribute in _schema.STATS64.attributes]
         return tuple(row)
 
 
-def services(rows: "Iterable[Row]") -> "list[Service]":
+def services(rows: Iterable[Row]) -> list[Service]:
     """Make a Service from each row."""
     made = []
     create = object.__new__  # the loop sets all fields, so __init__ is not needed
@@ -106,7 +90,7 @@ def services(rows: "Iterable[Row]") -> "list[Service]":
     return made
 
 
-def destinations(rows: "Iterable[Row]", service_family: str) -> "list[Destination]":
+def destinations(rows: Iterable[Row], service_family: str) -> list[Destination]:
     """Make a Destination from each row.
 
     This is the innermost loop of every dump. It avoids calls, even of __init__, and looks up only what differs from the
@@ -140,10 +124,10 @@ def destinations(rows: "Iterable[Row]", service_family: str) -> "list[Destinatio
             last_port, port_number = port, _port(port)
         destination.port = port_number
         if forwarding != last_forwarding:
-            last_forwarding, forwarding_name = forwarding, name_of(FORWARDING, forwarding)
+            last_forwarding, forwarding_name = forwarding, name_of(_schema.FORWARDING, forwarding)
         destination.forwarding = forwarding_name
         if tunnel_type or tunnel_port or tunnel_flags:
-            destination.tunnel_type = name_of(TUNNEL_TYPES, tunnel_type or 0)
+            destination.tunnel_type = name_of(_schema.TUNNEL_TYPES, tunnel_type or 0)
             destination.tunnel_port = _port(tunnel_port or 0)
             destination.tunnel_flags = TunnelFlags(tunnel_flags or 0)
         else:  # no tunnel, a plain one, or absent, as before Linux 5.3
@@ -154,7 +138,7 @@ def destinations(rows: "Iterable[Row]", service_family: str) -> "list[Destinatio
     return made
 
 
-def service_identity(row: "Row") -> "Row":
+def service_identity(row: Row) -> Row:
     """Return what the kernel compares to find a service (__ip_vs_service_find(), __ip_vs_svc_fwm_find())."""
     af, protocol, address, port, fwmark = SERVICE_ROWS.identifying(row)
     if fwmark:
@@ -164,8 +148,8 @@ def service_identity(row: "Row") -> "Row":
 
 @lru_cache(4096)
 def _traits(
-    af: int, has_mark: bool, protocol: "Any", scheduler: bytes, engine: bytes, flags: int, netmask: int
-) -> "Row":
+    af: int, has_mark: bool, protocol: "typing.Any", scheduler: bytes, engine: bytes, flags: int, netmask: int
+) -> Row:
     """Return the fields that many services of a dump share. The cache costs a fifth of a call."""
     family = family_name(af)
     if family == "inet6" and netmask > 128:
@@ -181,7 +165,7 @@ def _traits(
     )
 
 
-def _present(name: str, value: "Any") -> "Any":
+def _present(name: str, value: "typing.Any") -> "typing.Any":
     """Return the value. Raise DecodeError if it is absent, because a service without a fwmark must have it."""
     if isinstance(value, bytes) and not value:
         raise DecodeError(f"IPVS_SVC_ATTR_{name} is missing")
@@ -232,16 +216,22 @@ def _packed(family: int, payload: bytes) -> bytes:
     return payload[:size]
 
 
-def name_of(names: "Mapping[int, str]", number: int) -> str:
+def name_of(names: Mapping[int, str], number: int) -> str:
     """Return the name of a number, or its digits if it has none."""
     return names.get(number) or str(number)
 
 
 KEY = Nest(
-    "IPVS_CMD_ATTR", {1: ("SERVICE", Table(SERVICE.prefix, [each for each in SERVICE.attributes if each.identity]))}
+    "IPVS_CMD_ATTR",
+    {
+        1: (
+            "SERVICE",
+            _schema.Table(_schema.SERVICE.prefix, [each for each in _schema.SERVICE.attributes if each.identity]),
+        )
+    },
 )
-SERVICE_ROWS = Rows("SERVICE", SERVICE, services, service_identity)
-DEST_ROWS = Rows("DEST", DEST, destinations)
+SERVICE_ROWS = Rows("SERVICE", _schema.SERVICE, services, service_identity)
+DEST_ROWS = Rows("DEST", _schema.DEST, destinations)
 
 
 def decode_service(attributes: bytes) -> Service:
@@ -273,26 +263,26 @@ def decode_key(attributes: bytes) -> "ServiceKey | None":
 
 def decode_info(attributes: bytes) -> Info:
     """Decode an Info from the attributes of an IPVS_CMD_SET_INFO."""
-    values = INFO.decode(attributes)
+    values = _schema.INFO.decode(attributes)
     version = values["VERSION"]  # IP_VS_VERSION_CODE: a byte each, NVERSION() in include/uapi/linux/ip_vs.h
     return Info(f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}", values["CONN_TAB_SIZE"])
 
 
 def decode_timeouts(attributes: bytes) -> Timeouts:
     """Decode Timeouts from the attributes of an IPVS_CMD_SET_CONFIG."""
-    values = TIMEOUTS.decode(attributes)
+    values = _schema.TIMEOUTS.decode(attributes)
     # Only compiled-in protocols are sent: CONFIG_IP_VS_PROTO_TCP gives the first two, CONFIG_IP_VS_PROTO_UDP the third.
-    return Timeouts(**{each.field: values.get(each.name, 0) for each in TIMEOUTS.attributes})
+    return Timeouts(**{each.field: values.get(each.name, 0) for each in _schema.TIMEOUTS.attributes})
 
 
 def decode_daemon(attributes: bytes) -> Daemon:
     """Decode a Daemon from the attributes of an IPVS_CMD_NEW_DAEMON."""
-    values = COMMAND.decode(attributes)["DAEMON"]
-    fields: dict[str, Any] = dict.fromkeys(Daemon.__match_args__)
-    for each in DAEMON.attributes:
+    values = _schema.COMMAND.decode(attributes)["DAEMON"]
+    fields: dict[str, typing.Any] = dict.fromkeys(Daemon.__match_args__)
+    for each in _schema.DAEMON.attributes:
         if each.name in values or not each.optional:
             fields[each.field] = values[each.name]
-    fields["state"] = name_of(DAEMON_STATES, fields["state"])
+    fields["state"] = name_of(_schema.DAEMON_STATES, fields["state"])
     group = fields["mcast_group"]
     if group is not None:
         fields["mcast_group"] = address_text("inet" if len(group) == 4 else "inet6", group)

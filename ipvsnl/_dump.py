@@ -5,24 +5,18 @@ until the dumps agree, or can be merged safely (_merge.py). Datagrams are read a
 layout (_fastpath.py), otherwise message by message. All this works on rows, of which _decode.py makes objects at last.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from . import _schema
 from ._dataclass import dataclass
-from ._decode import DEST_ROWS, SERVICE_ROWS
+from ._decode import DEST_ROWS, SERVICE_ROWS, Row, Rows
 from ._fastpath import Layouts
 from ._merge import Window, once, settle
+from ._typing import typing
 from .errors import DumpInterruptedError, netlink_error
 from .genl import NLM_F_DUMP, Connection, expect
 from .transport import BUFFER_SIZE, MESSAGE, SMALL_OFFER
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from ._decode import Row, Rows
-
 
 # What new sockets offer at first, in turn. Their windows end far from those of a socket that has offered BUFFER_SIZE.
 # No list has a length with which the last window of each is nearly full.
@@ -39,7 +33,7 @@ class DumpCommand:
     command: int
     reply: int
     doing: str  # for errors
-    rows: "Rows"
+    rows: Rows
     resizes: bool  # the kernel may put the list in another order
     jumps: bool  # the kernel may walk through the head again, in one datagram
 
@@ -61,7 +55,7 @@ class ListReader:
         self._rows = dump.rows
         self._layouts = layouts or Layouts(_schema.COMMAND, dump.rows.paths, connection.buffer)
 
-    def read(self, family: int, attributes: bytes, *context: "Any") -> "list[Any]":
+    def read(self, family: int, attributes: bytes, *context: "typing.Any") -> "list[typing.Any]":
         """Return the whole list that a request with these attributes asks for.
 
         `context` is passed on to `Rows.make`: for real servers it is the address family of their service.
@@ -78,7 +72,7 @@ class ListReader:
             found = once(found, self._rows.identity)
         return self._rows.make(found, *context)
 
-    def _dump(self, family: int, attributes: bytes) -> "Iterator[Window]":
+    def _dump(self, family: int, attributes: bytes) -> Iterator[Window]:
         """Begin a dump, and return its windows, each received when it is asked for."""
         self._begin(family, attributes)
         return self._windows(family)
@@ -87,7 +81,7 @@ class ListReader:
         """Begin a dump: the kernel fills the first datagram now, each other one when the one before it is received."""
         self._connection.begin(family, NLM_F_DUMP, self._command.command, attributes, self._command.doing)
 
-    def _windows(self, family: int) -> "Iterator[Window]":
+    def _windows(self, family: int) -> Iterator[Window]:
         """Yield the windows of the dump that was begun, up to one that reached the end of the list."""
         while found := self._datagram(family):
             window = Window(found, self._connection.end, self._connection.transport.room)
@@ -106,7 +100,7 @@ class ListReader:
             if not self._datagram(family):
                 break
 
-    def _datagram(self, family: int) -> "list[Row]":
+    def _datagram(self, family: int) -> list[Row]:
         """Return the rows of the next datagram that has any; none at the end of the dump."""
         connection, command = self._connection, self._command
         found: list[Row] = []
@@ -124,12 +118,14 @@ class ListReader:
                     self._layouts.learn(message)
         return found
 
-    def _settle(self, first: "list[Window]", family: int, attributes: bytes, context: "tuple[Any, ...]") -> "list[Row]":
+    def _settle(
+        self, first: list[Window], family: int, attributes: bytes, context: "tuple[typing.Any, ...]"
+    ) -> list[Row]:
         """Return the rows of a list of which this first dump does not prove that it is complete."""
         rows = self._rows
         with ExitStack() as sockets:
 
-            def pair(number: int, large: bool) -> "list[Iterator[Window]]":
+            def pair(number: int, large: bool) -> list[Iterator[Window]]:
                 """Begin two dumps whose windows end at different positions.
 
                 Their windows have one size, but one of the dumps begins with a page. For small windows the kernel needs

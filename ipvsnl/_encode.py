@@ -7,6 +7,7 @@ each attribute costs 15 times as much. The struct is made once for each set of a
 import struct
 import sys
 from _socket import htons
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from types import SimpleNamespace
@@ -14,40 +15,33 @@ from types import SimpleNamespace
 from . import _schema
 from ._key import ADDRESS_FAMILIES, FAMILY_NUMBERS, PROTOCOLS, ServiceKey, pack_address
 from ._key import number as checked
-from ._schema import COMMAND, DAEMON, DEST, INFO, SERVICE, STATS64, TIMEOUTS
-from .attrs import HEADER, NLA_ALIGNTO, Scalar, text
+from ._schema import COMMAND, DAEMON, DEST, INFO, SERVICE, STATS64, TIMEOUTS, Attribute
+from ._typing import typing
+from .attrs import HEADER, NLA_ALIGNTO, Kind, Scalar, text
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import Any, Callable
-
-    from ._schema import Attribute
-    from .attrs import Kind
-
-    Part = tuple[int, str]  # the number of an attribute, and how struct spells its payload
-    Layout = tuple[struct.Struct, list[Any]]
-    ToRaw = Callable[[Any, str], Any]
+Part = tuple[int, str]  # the number of an attribute, and how struct spells its payload
+Layout = tuple[struct.Struct, list["typing.Any"]]
+ToRaw = Callable[["typing.Any", str], "typing.Any"]
 
 
 class Encoder:
     """An encoder of entries to these attributes, nested in the attribute `within` of a command if it is given."""
 
-    def __init__(self, attributes: "Iterable[Attribute]", within: str = "") -> None:
+    def __init__(self, attributes: Iterable[Attribute], within: str = "") -> None:
         self._within = COMMAND.types[within][0] if within else 0
         self._plan: list[tuple[str, ToRaw | None, Part | None, int]] = []
         for each in attributes:
             part = _part(each) if isinstance(each.kind, Scalar) else None
             self._plan.append((each.field, TO_RAW.get(each.kind), part, each.number))
 
-    def encode(self, entry: "Any") -> bytes:
+    def encode(self, entry: "typing.Any") -> bytes:
         """Encode one entry, without the fields that are None.
 
         A value that does not fit its attribute is a ValueError that names the field.
         """
         family = getattr(entry, "address_family", "")
         parts: list[Part] = []
-        values: list[Any] = []
+        values: list[typing.Any] = []
         field = ""
         try:
             for field, to_raw, part, number in self._plan:
@@ -67,7 +61,7 @@ def service_key(key: ServiceKey) -> bytes:
     return _pack(BY_FWMARK, (family, mark)) if mark else _pack(BY_ADDRESS, (family, protocol, address, htons(port)))
 
 
-def _pack(layout: "Layout", values: "Sequence[Any]") -> bytes:
+def _pack(layout: Layout, values: "Sequence[typing.Any]") -> bytes:
     """Pack attributes with one struct call."""
     packer, arguments = layout
     arguments = arguments.copy()
@@ -79,7 +73,7 @@ def _pack(layout: "Layout", values: "Sequence[Any]") -> bytes:
 
 
 @lru_cache(256)
-def _layout(parts: "tuple[Part, ...]", within: int) -> "Layout":
+def _layout(parts: tuple[Part, ...], within: int) -> Layout:
     """Return a struct for headers and payloads in turn, and its arguments: each header, and None for its payload.
 
     The first header is that of the attribute `within`, or empty without one.
@@ -93,11 +87,11 @@ def _layout(parts: "tuple[Part, ...]", within: int) -> "Layout":
     return struct.Struct(f"={len(outer)}s{letters}"), [outer, *arguments]
 
 
-def _part(attribute: "Attribute") -> "Part":
+def _part(attribute: Attribute) -> Part:
     return attribute.number, attribute.kind.letter if isinstance(attribute.kind, Scalar) else "16s"
 
 
-def _numbers(names: "dict[int, str]") -> "ToRaw":
+def _numbers(names: dict[int, str]) -> ToRaw:
     numbers = {name: number for number, name in names.items()}
     return lambda name, family: numbers[name] if name in numbers else int(name)
 
@@ -126,12 +120,12 @@ def _version(text: str, family: str) -> int:
     return first << 16 | second << 8 | third
 
 
-def _counters(stats: "Any", family: str) -> bytes:
+def _counters(stats: "typing.Any", family: str) -> bytes:
     return counters(stats)
 
 
 # How to turn a field into what struct packs, given the address family of its entry. Other kinds need no change.
-TO_RAW: "dict[Kind, ToRaw]" = {
+TO_RAW: dict[Kind, ToRaw] = {
     _schema.address_family: _numbers(ADDRESS_FAMILIES),
     _schema.protocol: _numbers(PROTOCOLS),
     _schema.forwarding: _numbers(_schema.FORWARDING),
@@ -175,7 +169,7 @@ SETTINGS = [each for each in DEST.attributes if not (each.counted or each.field 
 _settings_of = attrgetter(*[each.field for each in SETTINGS])
 
 
-def destination_request(destination: "Any") -> bytes:
+def destination_request(destination: "typing.Any") -> bytes:
     """Encode a real server without what the kernel counts."""
     header, settings = _destination_settings(_settings_of(destination))
     packed = pack_address(FAMILY_NUMBERS[destination.address_family], destination.address)
@@ -183,7 +177,7 @@ def destination_request(destination: "Any") -> bytes:
 
 
 @lru_cache(256)
-def _destination_settings(values: "tuple[Any, ...]") -> "tuple[bytes, bytes]":
+def _destination_settings(values: "tuple[typing.Any, ...]") -> "tuple[bytes, bytes]":
     """Encode all but address and port, with the header of the whole, because most real servers share their settings."""
     fields = dict(zip([each.field for each in SETTINGS], values))
     encoded = Encoder(SETTINGS).encode(SimpleNamespace(**fields))

@@ -10,17 +10,12 @@ Messages of mixed layouts are compared one by one. A message with any other head
 produce the same rows.
 """
 
+from collections.abc import Sequence
 from struct import Struct
 
+from ._typing import typing
 from .attrs import HEADER, NLA_ALIGNTO, NLA_TYPE_MASK, Nest
-from .genl import GENLMSGHDR, NLMSGHDR
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from .genl import Message
+from .genl import GENLMSGHDR, NLMSGHDR, Message
 
 WORD = Struct("=I")
 SEQ, PORT = 2, 3  # the words of a struct nlmsghdr that differ between requests and between sockets
@@ -87,7 +82,7 @@ class Layouts:
     with whether it may be absent. An absent payload is b"".
     """
 
-    def __init__(self, nest: Nest, columns: "Sequence[tuple[str, bool]]", buffer: bytearray) -> None:
+    def __init__(self, nest: Nest, columns: Sequence[tuple[str, bool]], buffer: bytearray) -> None:
         self._nest = nest
         self._columns = columns
         self._buffer = memoryview(buffer)
@@ -95,7 +90,7 @@ class Layouts:
         self._layouts: dict[int, list[Layout]] = {}  # by size
         self._attempts: dict[int, int] = {}  # to learn one, by size
 
-    def rows(self, offset: int, end: int, seq: int, port: int) -> "tuple[int, list[tuple[Any, ...]]]":
+    def rows(self, offset: int, end: int, seq: int, port: int) -> "tuple[int, list[tuple[typing.Any, ...]]]":
         """Read rows from `offset` on, up to `end`, while messages have one known layout, this `seq` and this `port`.
 
         Return the offset after them, and the rows. There are none if the next message has no known layout.
@@ -118,7 +113,7 @@ class Layouts:
         matrix = layout.matrices[offset, count] = Matrix(self._buffer, layout, offset, count)
         return matrix
 
-    def learn(self, message: "Message") -> None:
+    def learn(self, message: Message) -> None:
         """Keep the layout of a message that was decoded attribute by attribute without an error."""
         size = NLMSGHDR.size + len(message.payload)
         attempts = self._attempts[size] = self._attempts.get(size, 0) + 1
@@ -129,7 +124,7 @@ class Layouts:
                 self._layouts.setdefault(size, []).append(layout)
 
 
-def _find_layout(message: bytes, nest: Nest, columns: "Sequence[tuple[str, bool]]") -> "Layout | None":
+def _find_layout(message: bytes, nest: Nest, columns: Sequence[tuple[str, bool]]) -> "Layout | None":
     """Return the layout of a message.
 
     Return None for the careful path: an attribute comes twice, must be decoded to be checked, or has another order than

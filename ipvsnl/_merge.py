@@ -63,16 +63,13 @@ resize do no harm, because no later window can match them. Hence all connected w
 holds.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 
 from ._dataclass import dataclass
+from ._typing import typing
 from .errors import DumpInterruptedError
 from .transport import MESSAGE, SMALL_OFFER
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any, Callable
 
 # How many rounds of two dumps to try before the list is given up.
 ROUNDS = 80
@@ -90,7 +87,7 @@ ENOUGH = 10
 class Window:
     """The entries of one datagram, its size in bytes, and how many bytes it could hold, at least; 0 if unknown."""
 
-    entries: "list[Any]"
+    entries: "list[typing.Any]"
     size: int
     room: int
 
@@ -100,13 +97,13 @@ class Window:
 
 
 def settle(
-    first: "Sequence[Window]",
-    second: "Sequence[Window]",
-    pair: "Callable[[int, bool], Sequence[Iterator[Window]]]",
-    identity: "Callable[[Any], Any]",
+    first: Sequence[Window],
+    second: Sequence[Window],
+    pair: Callable[[int, bool], Sequence[Iterator[Window]]],
+    identity: "Callable[[typing.Any], typing.Any]",
     *,
     resizes: bool,
-) -> "list[Any]":
+) -> "list[typing.Any]":
     """Return the entries of a list that does not fit one datagram, each once, in the kernel's order.
 
     `first` and `second` are two dumps of it whose windows end at different positions, the second over a new socket.
@@ -131,18 +128,18 @@ def settle(
     return merge.connected()
 
 
-def once(entries: "list[Any]", identity: "Callable[[Any], Any]") -> "list[Any]":
+def once(entries: "list[typing.Any]", identity: "Callable[[typing.Any], typing.Any]") -> "list[typing.Any]":
     """Return the entries without repeats: of each the last, at the place of the first."""
     return [*{identity(entry): entry for entry in entries}.values()]
 
 
-def _agree(first: "Sequence[Window]", second: "Sequence[Window]", identity: "Callable[[Any], Any]") -> bool:
+def _agree(first: Sequence[Window], second: Sequence[Window], identity: "Callable[[typing.Any], typing.Any]") -> bool:
     """Tell whether these two dumps prove each other."""
     one, other = ([*chain(*[map(identity, window.entries) for window in dump])] for dump in (first, second))
     return one == other and len(set(one)) == len(one) and _ends(first).isdisjoint(_ends(second))
 
 
-def _ends(dump: "Sequence[Window]") -> "set[int]":
+def _ends(dump: Sequence[Window]) -> set[int]:
     """Return the positions at which a window ended, perhaps, because its datagram was full."""
     ends, position = set(), 0
     for window in dump:
@@ -155,23 +152,25 @@ def _ends(dump: "Sequence[Window]") -> "set[int]":
 class _Run:
     """A dump that is being read. `used` tells whether its socket has offered something before."""
 
-    def __init__(self, windows: "Iterator[Window]", used: bool) -> None:
+    def __init__(self, windows: Iterator[Window], used: bool) -> None:
         self.rest = windows
         self.used = used
         self.begun = False
-        self.ordered: list[Any] = []  # the identities in all windows that are long enough to tell the order
+        self.ordered: list[typing.Any] = []  # the identities in all windows that are long enough to tell the order
 
 
 class _Merge:
     """What the dumps so far say together."""
 
-    def __init__(self, identity: "Callable[[Any], Any]", resizes: bool) -> None:
+    def __init__(self, identity: "Callable[[typing.Any], typing.Any]", resizes: bool) -> None:
         self._identity = identity
         self._resizes = resizes
         self._reordered = False  # a window of this round showed another order
-        self._newest: dict[Any, Any] = {}  # all entries that were read, by identity
-        self._connected: dict[Any, None] = {}  # identities in connected windows, in the order of the list
-        self._places: dict[Any, int] = {}  # where each was seen last: near each other if they were so in one dump
+        self._newest: dict[typing.Any, typing.Any] = {}  # all entries that were read, by identity
+        self._connected: dict[typing.Any, None] = {}  # identities in connected windows, in the order of the list
+        self._places: dict[
+            typing.Any, int
+        ] = {}  # where each was seen last: near each other if they were so in one dump
         self._next_place = 0
         self._offers = self._pages = 0  # datagrams of this round that could be large, and those of them that were pages
         self.complete = False  # the connected windows reach the end of the list
@@ -217,7 +216,7 @@ class _Merge:
         self.complete = bool(identities) and window.had_room()
         run.begun = True
 
-    def _is_in_order(self, identities: "list[Any]", run: _Run) -> bool:
+    def _is_in_order(self, identities: "list[typing.Any]", run: _Run) -> bool:
         """Tell whether a window shows the known order for sure, and note what it shows."""
         if not self._resizes:
             return True
@@ -231,10 +230,10 @@ class _Merge:
         self._reordered |= not in_order
         return in_order
 
-    def connected(self) -> "list[Any]":
+    def connected(self) -> "list[typing.Any]":
         return [self._newest[identity] for identity in self._connected]
 
-    def all(self) -> "list[Any]":
+    def all(self) -> "list[typing.Any]":
         return list(self._newest.values())
 
     @property
