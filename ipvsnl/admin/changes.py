@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from ..formats.listing import endpoint
+from .._key import endpoint
 from ..formats.rules import dest_settings, service_name, service_settings
 from ..model import Destination, Service
 from .config import DestinationConfig, ServiceConfig, to_config

@@ -7,8 +7,7 @@ here. It sorts by a difference that wraps, so its order is not always numeric.
 from _socket import inet_pton  # not socket, which starts slowly
 from collections.abc import Callable, Iterator
 
-from .._key import FAMILY_NUMBERS, HOST_FAMILIES
-from .._key import endpoint as endpoint
+from .._key import FAMILY_NUMBERS, HOST_FAMILIES, endpoint
 from .._typing import typing
 from ..model import Destination, Service, ServiceFlags, Stats
 from . import Report

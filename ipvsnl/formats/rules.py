@@ -6,9 +6,10 @@ and -b without a flag.
 
 from collections.abc import Iterator
 
+from .._key import endpoint
 from ..model import Destination, Service, ServiceFlags, TunnelFlags
 from . import Report
-from .listing import endpoint, in_order, netmask, scheduler_flags
+from .listing import in_order, netmask, scheduler_flags
 
 PROTOCOLS = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
 FORWARDING = {"masquerade": "-m", "tunnel": "-i", "direct": "-g", "local": "-g"}
