@@ -19,7 +19,8 @@ def send(connection: Connection, family: int, requests: list[Request], doing: st
     """Send requests in one datagram.
 
     Return the errno and the kernel's text for each request that failed, by position, and the error that kept answers
-    away. With such an error it is unknown whether the other requests are done.
+    away. With such an error it is unknown whether the other requests are done. The caller checks the process, because
+    that takes a system call.
     """
     transport, count = connection.transport, len(requests)
     if connection.awaited:

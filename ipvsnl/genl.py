@@ -8,8 +8,9 @@ This file knows no family but nlctrl, which lists the families, and does no I/O.
 a `transport`: a socket (transport.py), or a replacement for the kernel, such as a capture.
 """
 
+import os
 from collections.abc import Iterator
-from errno import ECANCELED
+from errno import EBADF, ECANCELED
 from struct import Struct
 
 from ._dataclass import dataclass
@@ -17,6 +18,7 @@ from ._typing import typing
 from .attrs import Nest, text, u16, u32
 from .errors import DecodeError, DumpInterruptedError, netlink_error
 from .transport import BUFFER_SIZE, Transport
+from .transport import NLM_F_DUMP as NLM_F_DUMP
 
 NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
 GENLMSGHDR = Struct("=BBH")  # cmd, version, reserved
@@ -30,7 +32,6 @@ NLM_F_REQUEST = 0x01
 NLM_F_MULTI = 0x02
 NLM_F_ACK = 0x04  # reply to a request that succeeds as well
 NLM_F_DUMP_INTR = 0x10  # in any message of a dump: entries changed during the dump
-NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 NLM_F_CAPPED = 0x100  # in an error: the request is quoted without its payload (NETLINK_CAP_ACK)
 NLM_F_ACK_TLVS = 0x200  # in an error: attributes follow (NETLINK_EXT_ACK)
 
@@ -90,6 +91,12 @@ class Connection:
         self.offset = self.end = 0
         self.seq = 0  # of the last request, and of each message that replies to it
         self.awaited = False  # more of the reply may come; an error does not change that
+        self._process = os.getpid()
+
+    def check_process(self, doing: str) -> None:
+        """Raise NetlinkError (EBADF) in a forked child, which would take replies away from its parent."""
+        if self._process != os.getpid():
+            raise netlink_error(EBADF, doing)
 
     def request(self, family: int, command: int, attributes: bytes, *, reply: int, doing: str) -> bytes:
         """Send a request, and return the attributes of the reply: one message, with the command `reply`."""
@@ -140,6 +147,7 @@ class Connection:
 
     def begin(self, family: int, flags: int, command: int, attributes: bytes, doing: str) -> None:
         """Send a request; `flags` is NLM_F_DUMP for a dump, else 0."""
+        self.check_process(doing)
         transport = self.transport
         if self.awaited:
             # The kernel runs one dump a socket, and refuses a second one with EBUSY (netlink_dump_start()). The rest of
@@ -156,6 +164,7 @@ class Connection:
 
     def receive(self, doing: str) -> None:
         """Receive the next datagram."""
+        self.check_process(doing)
         try:
             self.end = self.transport.recv_into(self.buffer)
         except OSError as error:

@@ -5,6 +5,7 @@
 
 import errno
 import os
+import sys
 from contextlib import suppress
 
 from . import netns as namespaces
@@ -44,6 +45,7 @@ NETLINK_GENERIC = 16
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10  # quote only the header of a refused request
 NETLINK_EXT_ACK = 11  # send a text with an error
+NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 MSG_TRUNC = 0x20  # return the true length of a datagram that did not fit (include/linux/socket.h)
 
 SOL_SOCKET, SO_MEMINFO = 1, 55  # how much memory the datagrams that wait take (include/uapi/asm-generic/socket.h)
@@ -124,21 +126,17 @@ class NetlinkSocket:
         self._socket.connect((0, 0))
 
     def send(self, request: bytes) -> None:
-        if self._process != os.getpid():  # a forked child would take replies away from its parent
-            raise _closed()
-        self._asks = True
+        self._asks = bool(NLM_F_DUMP & int.from_bytes(request[6:8], sys.byteorder))  # in nlmsg_flags
         self._socket.send(request)
 
     def recv_into(self, buffer: bytearray) -> int:
-        if self._process != os.getpid():
-            raise _closed()
         offer = self._offer
         try:
             room = self._room_of_next() if self._asks else 0
             size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
         except BlockingIOError:  # rare: the kernel has nearly always replied when send() returns
             self._wait()
-            room = self._room_of_next()
+            room = self._room_of_next() if self._asks else 0
             size = self._socket.recv_into(buffer, offer, MSG_TRUNC)
         self.room = room
         if offer > self._offered:  # the kernel knew it when it filled the next datagram, which was just now

@@ -6,12 +6,15 @@ datagram before it knows the offer of the recv() that receives it.
 
 import errno
 import os
+import struct
 
 import netlink
 import pytest
 
 from ipvsnl.transport import ASSUMED_ROOM, BUFFER_SIZE, DRAINED, LARGEST_ROOM, LEAST_ROOM, SMALL_OFFER, NetlinkSocket
 
+DUMP = struct.pack("=IHHII", 20, 16, 0x301, 1, 0)  # NLM_F_REQUEST | NLM_F_DUMP
+PLAIN = struct.pack("=IHHII", 20, 16, 0x005, 1, 0)  # NLM_F_REQUEST | NLM_F_ACK
 PAGE, EIGHT, LARGE = 4352, 8448, 33024  # what SO_MEMINFO says of a datagram in a block of 4, 8 and 32 KiB
 
 
@@ -51,7 +54,7 @@ def receive(
         transport.recv_into(bytearray(BUFFER_SIZE))
         rooms.append(transport.room)
         if size == 20:
-            transport.send(b"")
+            transport.send(DUMP)
     return fake.offers, rooms
 
 
@@ -105,10 +108,20 @@ def test_a_short_dump_takes_one_more_system_call(monkeypatch: pytest.MonkeyPatch
     transport = NetlinkSocket(offer=SMALL_OFFER)
     transport._offered = SMALL_OFFER
     for _ in range(3):
-        transport.send(b"")
+        transport.send(DUMP)
         transport.recv_into(bytearray(BUFFER_SIZE))
         transport.recv_into(bytearray(BUFFER_SIZE))
     assert fake.asked == 3
+
+
+def test_a_reply_to_a_plain_request_takes_no_more_system_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Offered([36, 36], [PAGE, PAGE])
+    monkeypatch.setattr("socket.socket", lambda *arguments: fake)
+    transport = NetlinkSocket()
+    for _ in range(2):
+        transport.send(PLAIN)
+        transport.recv_into(bytearray(BUFFER_SIZE))
+    assert (fake.asked, transport.room) == (0, 0)
 
 
 def test_a_datagram_that_did_not_fit_is_an_error_and_more_is_offered_next(

@@ -117,6 +117,7 @@ class Admin(Client):
         for change in changes:
             if not isinstance(change, Change):
                 raise ValueError(f"apply() takes changes, such as plan() returns, not {change!r}")
+        self._connection.check_process("applying changes")  # once, because it takes a system call
         failed: dict[int, NetlinkError] = {}  # by position
         unknown: set[int] = set()
         for begin in range(0, len(changes), _batch.SIZE):
@@ -149,6 +150,7 @@ class Admin(Client):
 
     def _command(self, command: int, attributes: bytes, about: str, doing: str, entry: Any = None) -> None:
         """Send one request, and wait for its reply."""
+        self._connection.check_process(doing)
         failures, lost = self._send([(command, attributes)], doing)
         if lost:
             raise lost
