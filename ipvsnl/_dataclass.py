@@ -2,8 +2,8 @@
 
 To import `dataclasses` takes longer than a small dump, because it imports inspect, ast, dis and tokenize. Debian's
 python3.11-minimal lacks it. This decorator adds slots, an __init__, a __repr__ and equality by value. The last fields
-may have defaults, which must be immutable. The functions of `dataclasses` accept its classes, and type checkers see the
-standard decorator.
+may have defaults, which must be immutable; dataclasses.fields() does not show them. The functions of `dataclasses`
+accept its classes, and type checkers see the standard decorator.
 """
 
 from ._typing import typing

@@ -221,15 +221,8 @@ def name_of(names: Mapping[int, str], number: int) -> str:
     return names.get(number) or str(number)
 
 
-KEY = Nest(
-    "IPVS_CMD_ATTR",
-    {
-        1: (
-            "SERVICE",
-            _schema.Table(_schema.SERVICE.prefix, [each for each in _schema.SERVICE.attributes if each.identity]),
-        )
-    },
-)
+IDENTITY = _schema.Table(_schema.SERVICE.prefix, [each for each in _schema.SERVICE.attributes if each.identity])
+KEY = Nest("IPVS_CMD_ATTR", {1: ("SERVICE", IDENTITY)})
 SERVICE_ROWS = Rows("SERVICE", _schema.SERVICE, services, service_identity)
 DEST_ROWS = Rows("DEST", _schema.DEST, destinations)
 
@@ -246,7 +239,7 @@ def decode_destination(attributes: bytes, service_family: str) -> Destination:
     return destination
 
 
-def decode_key(attributes: bytes) -> "ServiceKey | None":
+def decode_key(attributes: bytes) -> "typing.Optional[ServiceKey]":
     """Decode the Service.key from a request or a reply. Return None if it has none.
 
     Only the identity is decoded, because the other attributes differ from client to client.

@@ -49,7 +49,7 @@ DUMP_DESTS = DumpCommand(
 class ListReader:
     """Dumps one list, or those of all services, over one connection."""
 
-    def __init__(self, connection: Connection, dump: DumpCommand, layouts: "Layouts | None" = None) -> None:
+    def __init__(self, connection: Connection, dump: DumpCommand, layouts: "typing.Optional[Layouts]" = None) -> None:
         self._connection = connection
         self._command = dump
         self._rows = dump.rows
@@ -150,7 +150,7 @@ class ListReader:
             except DumpInterruptedError as error:
                 raise DumpInterruptedError(rows.make(error.entries, *context), error.why) from None
 
-    def _another(self, sockets: ExitStack, *offers: int) -> "ListReader | None":
+    def _another(self, sockets: ExitStack, *offers: int) -> "typing.Optional[ListReader]":
         """Open one more socket, which `sockets` closes. Return None if there is no kernel that can be asked again."""
         transport = self._connection.transport
         try:

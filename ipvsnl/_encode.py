@@ -107,11 +107,11 @@ def _netmask(bits: int, family: str) -> int:
     return int.from_bytes(mask.to_bytes(4, "big"), sys.byteorder)
 
 
-def _group(text: str, family: str) -> "bytes | None":
+def _group(text: str, family: str) -> "typing.Optional[bytes]":
     return None if ":" in text else pack_address(FAMILY_NUMBERS["inet"], text)
 
 
-def _group6(text: str, family: str) -> "bytes | None":
+def _group6(text: str, family: str) -> "typing.Optional[bytes]":
     return pack_address(FAMILY_NUMBERS["inet6"], text) if ":" in text else None
 
 

@@ -124,7 +124,7 @@ class Layouts:
                 self._layouts.setdefault(size, []).append(layout)
 
 
-def _find_layout(message: bytes, nest: Nest, columns: Sequence[tuple[str, bool]]) -> "Layout | None":
+def _find_layout(message: bytes, nest: Nest, columns: Sequence[tuple[str, bool]]) -> "typing.Optional[Layout]":
     """Return the layout of a message.
 
     Return None for the careful path: an attribute comes twice, must be decoded to be checked, or has another order than

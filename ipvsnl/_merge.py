@@ -168,9 +168,7 @@ class _Merge:
         self._reordered = False  # a window of this round showed another order
         self._newest: dict[typing.Any, typing.Any] = {}  # all entries that were read, by identity
         self._connected: dict[typing.Any, None] = {}  # identities in connected windows, in the order of the list
-        self._places: dict[
-            typing.Any, int
-        ] = {}  # where each was seen last: near each other if they were so in one dump
+        self._places: dict[typing.Any, int] = {}  # where each was seen last: near each other if so in one dump
         self._next_place = 0
         self._offers = self._pages = 0  # datagrams of this round that could be large, and those of them that were pages
         self.complete = False  # the connected windows reach the end of the list

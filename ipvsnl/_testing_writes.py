@@ -13,6 +13,7 @@ from . import _schema
 from ._decode import ABSENT, DEST_ROWS, decode_daemon, decode_key, decode_service, decode_timeouts
 from ._key import ADDRESS_FAMILIES, ServiceKey
 from ._schema import COMMAND, DEST, SERVICE, STATS64
+from ._typing import typing
 from .attrs import HEADER, NLA_ALIGNTO, split
 from .errors import DecodeError
 from .model import Daemon, Destination, Service, ServiceFlags, Stats, Timeouts
@@ -61,7 +62,7 @@ def _position(key: object, keys: Iterable[object], absent: int) -> int:
 # Virtual services.
 
 
-def _key(attributes: bytes) -> "ServiceKey | None":
+def _key(attributes: bytes) -> "typing.Optional[ServiceKey]":
     """Return the key of the service that a request names."""
     values = COMMAND.decode(_nested("SERVICE", attributes))["SERVICE"]
     _refuse_if(values["AF"] not in ADDRESS_FAMILIES, errno.EAFNOSUPPORT)

@@ -1,7 +1,7 @@
 """Names for annotations, and modules that are imported when they are first used.
 
-Only typing.get_type_hints() evaluates annotations, and a replay needs no socket. Each of these imports would add a
-tenth to the start of the program. Type checkers take `typing.TYPE_CHECKING` for true.
+Annotations with these names are quoted, so only typing.get_type_hints() evaluates them. A replay needs no socket. Each
+of these imports would add a tenth to the start of the program. Type checkers take `typing.TYPE_CHECKING` for true.
 """
 
 TYPE_CHECKING = False

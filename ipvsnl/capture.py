@@ -23,7 +23,7 @@ from .errors import DecodeError
 from .transport import MESSAGE, Transport, put
 
 # What identifies a request: whether it is for a dump, the command, the service.
-Request = tuple[bool, int, "ServiceKey | None"]
+Request = tuple[bool, int, "typing.Optional[ServiceKey]"]
 
 SERVICES: Request = (True, _schema.GET_SERVICE, None)  # the dump of all services
 WHOLE_RUN = "record one whole run of an IPVS client, such as ipvsadm -Ln"
@@ -37,7 +37,6 @@ class Recorder:
         self._transport = transport
         self._file = file
         self.port = transport.port
-        self.drain, self.fileno, self.close = transport.drain, transport.fileno, transport.close
         if begin:
             file.write(pcap.file_header())
 
@@ -54,6 +53,15 @@ class Recorder:
         size = self._transport.recv_into(buffer)
         self._file.write(pcap.record(time.time_ns(), pcap.TO_US, bytes(buffer[:size]), self.room))
         return size
+
+    def drain(self) -> None:
+        self._transport.drain()
+
+    def fileno(self) -> int:
+        return self._transport.fileno()
+
+    def close(self) -> None:
+        self._transport.close()
 
     def another(self, *offers: int) -> "typing.Optional[Recorder]":
         """Open another transport below, and write to the same file."""
@@ -158,6 +166,7 @@ class _Capture:
             # Other clients may send anything. A broken message in a reply about IPVS raises an error in the replay.
             with suppress(DecodeError):
                 self._read(record)
+        self._waiting.clear()
         self.family = self._find_family()
         self.replies = self._exchanges[self.family]
         kept = [exchange for exchanges in self.replies.values() for exchange in exchanges]
@@ -237,7 +246,7 @@ class _Capture:
         dumps = [self._exchanges[family][SERVICES] for family in self._named or self._plausible]
         complete = [exchanges for exchanges in dumps if any(each.complete for each in exchanges)]
         if not complete:
-            raise DecodeError("the capture holds no IPVS dump that is complete", WHOLE_RUN)
+            raise DecodeError("the capture holds no IPVS dump, or none that is complete", WHOLE_RUN)
         return min(complete, key=lambda exchanges: exchanges[0].number)[0].family
 
     def reply(self, request: Request, repeats: bool) -> list[pcap.Record]:

@@ -239,7 +239,7 @@ def _replay(path: str) -> Iterator[Transport]:
 def _recorder(path: str, netns: "typing.Optional[str]") -> Iterator[Transport]:
     """Open a socket, and at the end write to a file what passed through it.
 
-    The recording of a dump that failed is kept. If the process is killed, or the disk is full, the file is empty.
+    The recording of a dump that failed is kept. If the disk is full, the file is left empty.
     """
     from .capture import Recorder
 

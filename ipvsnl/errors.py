@@ -77,7 +77,9 @@ class TimedOutError(NetlinkError, TimeoutError):
 
 
 class NotFoundError(NetlinkError, LookupError):
-    """What the request names does not exist. `what` names its kind, such as "service"."""
+    """What the request names does not exist."""
+
+    what: str
 
 
 class NotAvailableError(IPVSError):

@@ -4,10 +4,11 @@ All classes are dataclasses with slots and equality by value. The JSON document 
 their fields. Names in capitals are from include/uapi/linux/ip_vs.h.
 """
 
+from _socket import inet_ntop
 from enum import IntFlag
 
 from ._dataclass import dataclass
-from ._key import ServiceKey, endpoint, family_number, number, pack_address, service_key, spell_service
+from ._key import HOST_FAMILIES, ServiceKey, endpoint, family_number, number, pack_address, service_key, spell_service
 from ._typing import typing
 
 
@@ -162,7 +163,8 @@ class Destination:
         return family, pack_address(family, self.address), number(self.port, "a port", 0, 0xFFFF)
 
     def __str__(self) -> str:
-        return f"{endpoint(self.address, self.port)} {self.forwarding} weight {self.weight}"
+        family, packed, port = self.key
+        return f"{endpoint(inet_ntop(HOST_FAMILIES[family], packed), port)} {self.forwarding} weight {self.weight}"
 
     def __lt__(self, other: "Destination") -> bool:
         return self.key < other.key if isinstance(other, Destination) else NotImplemented

@@ -16,8 +16,10 @@ from collections.abc import Iterable
 
 from . import _encode, _schema, genl
 from ._decode import decode_key
+from ._key import family_of
 from ._testing_writes import WRITES, Entry, State, carry_out
 from ._typing import typing
+from .errors import DecodeError
 from .model import Destination, Info, Service, ServiceFlags, Stats, TunnelFlags
 from .transport import put
 
@@ -52,8 +54,7 @@ def destination(**changes: "typing.Any") -> Destination:
 
 
 def _family(changes: "dict[str, typing.Any]") -> str:
-    of_address = "inet6" if ":" in (changes.get("address") or "") else "inet"
-    return str(changes.get("address_family", of_address))
+    return str(changes.get("address_family", family_of(changes.get("address"))))
 
 
 class Kernel(State):
@@ -113,7 +114,10 @@ class Kernel(State):
             return carry_out(self, command, attributes), 0, []
         if command not in READS:
             return errno.EOPNOTSUPP, 0, []
-        wanted = decode_key(attributes)
+        try:
+            wanted = decode_key(attributes)
+        except DecodeError:
+            return errno.EINVAL, 0, []
         found = [(service, pool) for service, pool in self.entries if wanted in (None, service.key)]
         is_missing = command == _schema.GET_SERVICE and not found and not _is_dump(message)
         reply, encode = READS[command]

@@ -459,10 +459,12 @@ class Reloaded(testing.Kernel):
     """Its module may be loaded again, under another family id."""
 
     family = testing.FAMILY
+    errno_of_old_id = errno.ENOENT
 
     def _answer(self, message: Any) -> Any:
         if message.type not in (genl.GENL_ID_CTRL, self.family):
-            return errno.ENOENT, 0, []
+            is_write = message.command() != 15
+            return self.errno_of_old_id if is_write else errno.EINVAL, 0, []
         number, command, replies = super()._answer(message)
         if message.type == genl.GENL_ID_CTRL:
             name = {"FAMILY_ID": self.family, "FAMILY_NAME": "IPVS", "VERSION": 1}
@@ -470,9 +472,16 @@ class Reloaded(testing.Kernel):
         return number, command, replies
 
 
-def test_apply_sends_again_after_the_module_was_loaded_again() -> None:
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EOPNOTSUPP], ids=["unused", "of another family"])
+def test_changes_are_sent_again_after_the_module_was_loaded_again(number: int) -> None:
+    """Its old id may be unused, or belong to another family, which knows other commands."""
     kernel = Reloaded()
+    kernel.errno_of_old_id = number
     admin = Admin(transport=kernel)
+    kernel.family += 1
+    admin.add_service(WEB)
+    kernel.family += 1
+    admin.apply(plan(admin.dump(), [(WEB, dests(150))]))
     kernel.family += 1
     admin.apply(plan([], [(WEB, dests(150))]))
     assert len(admin.dests(WEB.key)) == 150

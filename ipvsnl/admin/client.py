@@ -159,11 +159,15 @@ class Admin(Client):
 
     def _send(self, requests: "list[_batch.Request]", doing: str = "applying changes") -> "_batch.Answers":
         """Send requests in one datagram. Send them again if the module was reloaded under a new family id."""
+
+        def gone() -> None:
+            raise NetlinkError(ENOENT, doing)
+
         family = self._family
         answers = self._take_turn(lambda: _batch.send(self._connection, family, requests, doing))
         if [number in FAMILY_GONE for number, _ in answers[0].values()] == [True] * len(requests):
-            with suppress(NetlinkError):  # the failures stay, if the kernel does not reply
-                self.info()  # NotAvailableError, or the new id
+            with suppress(NetlinkError):  # the failures stay, if the id is still that of IPVS
+                self._take_turn(gone)  # NotAvailableError, or the new id
         return answers if self._family == family else self._send(requests, doing)
 
 

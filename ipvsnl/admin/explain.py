@@ -22,7 +22,7 @@ CAUSES = {
     ("daemon", EEXIST): ("", "stop_daemon() stops the one that runs; a daemon cannot be edited"),
     ("daemon", ESRCH): ("daemon", "daemons() returns those that run"),
     ("daemon", ENODEV): ("", "there is no network interface {0.mcast_ifn}: see ip link"),
-    ("daemon", ENETUNREACH): ("", "{0.mcast_ifn} is down or has no address: see ip address"),
+    ("daemon", ENETUNREACH): ("", "{0.mcast_ifn} is down: see ip link"),
     ("daemon", EINVAL): ("", "mcast_group must be multicast, and each real server of its service's address family"),
     ("timeouts", EINVAL): ("", "one is too long for this kernel, and none was set"),
 }  # fmt: skip
