@@ -475,6 +475,12 @@ def test_an_end_with_an_errno_and_no_more_is_an_error(number: int) -> None:
     assert caught.value.errno == number
 
 
+def test_an_end_with_a_positive_number_is_a_decode_error() -> None:
+    client, _ = connection(netlink.done(-1))
+    with pytest.raises(DecodeError, match="carries 1, which is no negative errno"):
+        dump(client)
+
+
 def test_after_the_last_sequence_number_comes_the_first() -> None:
     """genl: a sequence number has 32 bits, and is never 0, because the kernel's own messages have that."""
     kernel = netlink.ScriptedKernel(lambda request: [tell(b"good", seq=request.seq)])
