@@ -4,6 +4,7 @@ The kernel here is a script (tests/netlink.py). What this machine's own kernel s
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 
 import netlink
@@ -514,3 +515,14 @@ def test_a_family_may_have_any_id() -> None:
     """genl: ids go up to 1023 (GENL_MAX_ID)."""
     message = genl.Message(int("1023"), 0, 1, 1, bytes([4, 1, 0, 0]))
     assert genl.expect(message, int("1023"), 4, "asking") is message
+
+
+@pytest.mark.parametrize("offset", [-1, 1])
+def test_a_child_is_refused_whatever_its_process_id(offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """genl: process ids begin again at a low number."""
+    client, kernel = connection(netlink.done())
+    child = os.getpid() + offset
+    monkeypatch.setattr(os, "getpid", lambda: child)
+    with pytest.raises(NetlinkError) as caught:
+        dump(client)
+    assert caught.value.errno == errno.EBADF and kernel.requests == []
