@@ -87,6 +87,19 @@ def test_no_length_is_blind(services: bool, offer: int) -> None:
         assert kernel.dumps <= 6, length
 
 
+@pytest.mark.parametrize("cap", [changing.LARGEST, changing.LARGEST_BEFORE_4_9], ids=["Linux 4.9", "before Linux 4.9"])
+@pytest.mark.parametrize("services", [False, True], ids=["real servers", "services"])
+def test_no_length_is_blind_if_the_room_is_unknown(services: bool, cap: int) -> None:
+    """_dump: before Linux 4.12 a last window of more than 15,104 bytes may be one of many."""
+    for length in range(80, 220):
+        kernel = Once(length, length, 0, 2 if services else 1, cap=cap, tells=False)
+        with sockets_of(kernel):
+            made = reader(kernel)
+            kernel.deletion = 1
+            assert set(kernel.read(made)) >= set(kernel.staying), length
+        assert kernel.dumps <= 10, length
+
+
 @pytest.mark.parametrize("length", [150, 238, 331])
 def test_rounds_differ_in_what_their_new_sockets_offer(length: int) -> None:
     """_dump: Linux 4.9 to 4.11 do not tell the room, so at these lengths the last windows of one round tell nothing."""
