@@ -111,7 +111,7 @@ class Client:
         """
         return self._transport.fileno()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self: T) -> T:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -16,10 +16,8 @@ from .plan import SERVICE_KEY, dest_key, plan, service_key
 
 MADE_BEFORE = EEXIST, ENOENT, ESRCH  # perhaps: with these the kernel refuses what was done already
 
-COMMANDS = {  # by whether the change has a real server
-    "add": (_schema.NEW_SERVICE, _schema.NEW_DEST), "edit": (_schema.SET_SERVICE, _schema.SET_DEST),
-    "delete": (_schema.DEL_SERVICE, _schema.DEL_DEST),
-}  # fmt: skip
+SERVICE_COMMANDS = {"add": _schema.NEW_SERVICE, "edit": _schema.SET_SERVICE, "delete": _schema.DEL_SERVICE}
+DEST_COMMANDS = {"add": _schema.NEW_DEST, "edit": _schema.SET_DEST, "delete": _schema.DEL_DEST}
 
 
 class ApplyError(IPVSError):
@@ -46,9 +44,6 @@ class Admin(Client):
     were read. Values that make no sense are a ValueError, and nothing is sent. Errors are those of Client, and
     AlreadyExistsError or NotFoundError, whose `what` says what is missing. An edit sends all settings.
     """
-
-    def __enter__(self) -> "Admin":
-        return self
 
     def add_service(self, service: AnyService) -> None:
         """Add a virtual service without real servers (IPVS_CMD_NEW_SERVICE)."""
@@ -130,12 +125,12 @@ class Admin(Client):
             if isinstance(lost, TimeoutError):  # each datagram would wait as long
                 failed.update(dict.fromkeys(range(end, len(changes)), lost))
                 break
-        doubtful = [position for position, error in failed.items() if error.errno in MADE_BEFORE]
+        doubtful = {position for position, error in failed.items() if error.errno in MADE_BEFORE}
         if doubtful:
             with suppress(NetlinkError, DumpInterruptedError):  # the failures stay, if it cannot be read
                 left = {_place(change) for change in plan(self.dump(), _outcome(changes))}
-                for position in [each for each in doubtful if _place(changes[each]) not in left]:
-                    del failed[position]
+                made = {position for position in doubtful if _place(changes[position]) not in left}
+                failed = {position: error for position, error in failed.items() if position not in made}
         if failed or unknown:
             reasons = [(changes[position], failed[position]) for position in sorted(failed)]
             done = [each for position, each in enumerate(changes) if position not in failed and position not in unknown]
@@ -179,10 +174,10 @@ def _requests(changes: Iterable[Change]) -> "Iterator[_batch.Request]":
         if service is not last:  # most changes have the service of the one before
             last, key = service, _encode.service_key(service.key)
         if dest is None:
-            yield COMMANDS[action][0], key if action == "delete" else _encode.service_request(service)
+            yield SERVICE_COMMANDS[action], key if action == "delete" else _encode.service_request(service)
         else:
             encode = _encode.destination_key if action == "delete" else _encode.destination_request
-            yield COMMANDS[action][1], key + encode(dest)
+            yield DEST_COMMANDS[action], key + encode(dest)
 
 
 def _about(change: Change) -> tuple[str, str, Any]:

@@ -57,13 +57,12 @@ class ServiceConfig:
         least, most = NETMASKS[family]
         netmask = most if netmask is None else _key.number(netmask, "netmask", least, most)
         flags = ServiceFlags(_key.number(flags, "flags", 0, U32) & ~int(ServiceFlags.HASHED))
-        _key.number(timeout, "timeout", 0, MAX_TIMEOUT)
-        _check_name("scheduler", scheduler, 15)
         if persistence_engine is not None:
-            _check_name("persistence_engine", persistence_engine, 16)
+            _name("persistence_engine", persistence_engine, 16)
         vars(self).update(  # a frozen dataclass refuses assignment
-            protocol=protocol, address=address, port=port, fwmark=fwmark, address_family=family, scheduler=scheduler,
-            flags=flags, timeout=timeout, netmask=netmask, persistence_engine=persistence_engine,
+            protocol=protocol, address=address, port=port, fwmark=fwmark, address_family=family, flags=flags,
+            scheduler=_name("scheduler", scheduler, 15), timeout=_key.number(timeout, "timeout", 0, MAX_TIMEOUT),
+            netmask=netmask, persistence_engine=persistence_engine,
         )  # fmt: skip
 
     @property
@@ -143,7 +142,8 @@ def _choice(field: str, value: Any, names: "dict[int, str]", most: int = -1) -> 
     return str(value)
 
 
-def _check_name(field: str, name: Any, longest: int) -> None:
-    """Refuse what cannot be the name of a module: the kernel makes one of it."""
-    if not isinstance(name, str) or not re.fullmatch(f"[A-Za-z0-9_-]{{1,{longest}}}", name):
-        raise ValueError(f"{field} has 1 to {longest} letters, digits, _ and -, not {name!r}")
+def _name(field: str, name: Any, longest: int) -> str:
+    """Return a name. Refuse what cannot be the name of a module: the kernel makes one of it."""
+    if isinstance(name, str) and re.fullmatch(f"[A-Za-z0-9_-]{{1,{longest}}}", name):
+        return name
+    raise ValueError(f"{field} has 1 to {longest} letters, digits, _ and -, not {name!r}")
