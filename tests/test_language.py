@@ -97,3 +97,19 @@ def test_the_generic_layer_names_neither_ipvs_nor_an_option(name: str) -> None:
     options = "|".join([option.rstrip("=") for option in LONG_OPTIONS])
     names = re.compile(rf"ip_?vs|--({options})\b", re.IGNORECASE)
     assert [line for line in text.splitlines() if names.search(line)] == []
+
+
+TESTS = sorted((ROOT / "tests").glob("**/*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_test_names_have_at_most_70_characters(path: Path) -> None:
+    names = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, FUNCTIONS)]
+    assert [name for name in names if name.startswith("test_") and len(name) > 70] == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_file_imports_another(path: Path) -> None:
+    """Shared code lives in helper modules."""
+    modules = [node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    assert [module for module in modules if module and re.match(r"(.+\.)?test_", module)] == []
