@@ -19,7 +19,7 @@ from .genl import NLM_F_DUMP, Connection, expect
 from .transport import BUFFER_SIZE, MESSAGE, SMALL_OFFER
 
 # What new sockets offer at first, in turn. Their windows end far from those of a socket that has offered BUFFER_SIZE.
-# For no length of a list are the last windows of all nearly full, even if the room is unknown (before Linux 4.12).
+# They also differ from each other: if the last window of a list is nearly full with one, it is not with another.
 LARGE_OFFERS = (20000, 9000, 30000)
 
 # How many datagrams to receive after one that reached the end of the list.

@@ -160,7 +160,7 @@ class Admin(Client):
 
         family = self._family
         answers = self._take_turn(lambda: _batch.send(self._connection, family, requests, doing))
-        if [number in FAMILY_GONE for number, _ in answers[0].values()] == [True] * len(requests):
+        if sum(number in FAMILY_GONE for number, _ in answers[0].values()) == len(requests):
             with suppress(NetlinkError):  # the failures stay, if the id is still that of IPVS
                 self._take_turn(gone)  # NotAvailableError, or the new id
         return answers if self._family == family else self._send(requests, doing)
